@@ -6,7 +6,7 @@ An edit leaves the fence and the generation of its record alone, so that a worke
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.core.change import Change
@@ -61,18 +61,27 @@ def pair(record: Record, key: str) -> dict[str, str]:
     return {key: record.metadata[key]}
 
 
+def with_added(metadata: Mapping[str, str], added: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the metadata with the pairs that snapmanage adds, unless they are given or would be too many."""
+    together = {**added, **metadata}
+    return together if len(together) <= MOST_PAIRS else metadata
+
+
 def rebase(change: Change[R], name: str | None, metadata: Mapping[str, str]) -> Change[R]:
     """Return a worker's change on top of the edits that its record has got since the worker read it.
 
-    The event then announces the record's current name and metadata.
+    The pairs that the change adds are added to the record's current metadata. The event then announces the record's
+    current name and metadata.
     """
-    if (name, metadata) == (change.before.name, change.before.metadata):
+    before = change.before
+    if (name, metadata) == (before.name, before.metadata):
         return change
-    current: dict[str, Any] = {"name": name, "metadata": metadata}
-    shown = current | {"display_name": name}
+    added = {key: value for key, value in change.after.metadata.items() if key not in before.metadata}
+    merged = with_added(metadata, added)
+    shown = {"name": name, "display_name": name, "metadata": merged}
     return replace(
         change,
-        before=changed(change.before, **current),
-        after=changed(change.after, **current),
+        before=changed(before, name=name, metadata=metadata),
+        after=changed(change.after, name=name, metadata=merged),
         event=change.event and replace(change.event, payload=change.event.payload | shown),
     )

@@ -137,24 +137,29 @@ def _write_described(tx: Transaction, requests: Sequence[OperationRequest]) -> S
     }
     described_volumes = {each.volume.id: each.volume for each in reversed(kept) if each.volume}
     parents = {record.volume_id for record in new.values() if isinstance(record, Snapshot)}
-    held = _hold_parents(tx, parents, described_volumes)
+    held = _hold_parents(tx, parents, described_volumes, {each.record_id for each in kept if each.kind is Volume})
     unknown = parents | {record.id for record in missing.values() if isinstance(record, Volume)}
     absent = [volume for volume in described_volumes.values() if volume.id in unknown - held]
     records.insert_many(tx.conn, [replace(each, created_at=tx.now) for each in (*absent, *new.values())])
     return kept
 
 
-def _hold_parents(tx: Transaction, volume_ids: Set[str], described: Mapping[str, Volume]) -> Set[str]:
+def _hold_parents(
+    tx: Transaction, volume_ids: Set[str], described: Mapping[str, Volume], requested: Set[str]
+) -> Set[str]:
     """Hold the volumes of new snapshots, so that none is unmanaged or purged meanwhile; return the ids of those found.
 
     A volume that was unmanaged lives again: otherwise the snapshot would have no volume, or the request would be lost.
+    `requested` are the volumes of which the batch has a request.
     """
     if not volume_ids:
         return set()
     # Two servers that exchanged shared locks for stronger ones would deadlock: the stronger ones come first, where the
-    # volume is a tombstone already.
-    gone = any(volume.deleted_at for volume in records.get_many(tx.conn, Volume, volume_ids))
-    held = (records.lock_many if gone else records.hold_many)(tx.conn, Volume, volume_ids)
+    # volume is a tombstone already, or the batch registers or removes it.
+    changes = not volume_ids.isdisjoint(requested) or any(
+        volume.deleted_at for volume in records.get_many(tx.conn, Volume, volume_ids)
+    )
+    held = (records.lock_many if changes else records.hold_many)(tx.conn, Volume, volume_ids)
     if tombstones := [volume for volume in held if volume.deleted_at]:
         owned = ownership.owned_by_volumes(tx.conn, set[str]().union(*map(removals.keys_of, tombstones)))
         revived = [removals.revive_volume(each, described.get(each.id), owned, tx.now) for each in tombstones]

@@ -121,14 +121,18 @@ def list_manageable(
 
     Raise `InvalidRequest` if the marker's entry is missing, and `VolumeNotFound` for an unknown `volume_id`.
     """
+    if page.filters.volume_id is not None:
+        with app.db.read() as conn:
+            page = _with_volume(conn, server, page, page.filters.volume_id)
+    by_safety = page.filters.safe_to_manage is not None
+    candidates = inventory.candidates(page, origins)
+    # Filters of a large backend take seconds, so they hold no connection to the database.
+    held = list(candidates if by_safety else manageable.on_page(candidates, page))
     with app.db.read() as conn:
-        page = _with_volume(conn, server, page)
-        candidates = inventory.candidates(page, origins)
-        if page.filters.safe_to_manage is None:
-            shown = list(manageable.on_page(candidates, page))
-            return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage), origins)
-        held = list(candidates)
-        return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page, origins)
+        owned = (ownership.owned if by_safety else ownership.owned_among)(conn, server, held, storage)
+    if by_safety:
+        return manageable.page_by_safety(held, owned, page, origins)
+    return manageable.entries(held, owned, origins)
 
 
 def list_manageable_volumes(
@@ -150,11 +154,8 @@ def list_manageable_volumes(
     return manageable.page_by_safety(held, registered, page) if by_safety else manageable.entries(held, registered)
 
 
-def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manageable.Page:
-    """Return the query with the record of its volume, if it is restricted to one volume."""
-    volume_id = page.filters.volume_id
-    if volume_id is None:
-        return page
+def _with_volume(conn: Connection, server: str, page: manageable.Page, volume_id: str) -> manageable.Page:
+    """Return the query, which is restricted to one volume, with the volume's record."""
     volume = records.get(conn, Volume, volume_id)
     if volume is None or volume.location.server != server:
         raise errors.VolumeNotFound(volume_id)

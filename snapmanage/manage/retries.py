@@ -80,8 +80,11 @@ def _refuse_lost(tx: Transaction, snapshot: Snapshot) -> None:
     key = identity_key(snapshot)
     owner = ownership.owners(tx.conn, [key]).get(key, snapshot.id) if key else snapshot.id
     if owner != snapshot.id:
+        found = records.get(tx.conn, Snapshot, owner)
         raise errors.AlreadyManaged(
-            f"the object of snapshot {snapshot.id} is managed as snapshot {owner} now; unmanage that one first"
+            f"the object of snapshot {snapshot.id} is managed as snapshot {owner} now; unmanage that one first",
+            owner_id=owner,
+            project_id=found.requester.project_id if found else None,
         )
 
 

@@ -39,7 +39,16 @@ from snapmanage.core.lists.paging import ListQuery
 _UNCACHED: dict[str, Any] = {"compiled_cache": None}
 # Texts of a record that clients choose, and those that are JSON already. JSON in ASCII has up to six characters for
 # each byte of a text.
-_TEXTS = ("name", "description", "user_id", "project_id", "host")
+_TEXTS = (
+    "name",
+    "description",
+    "user_id",
+    "project_id",
+    "host",
+    "backend_name",
+    "original_name",
+    "reason",
+)
 _JSON_TEXTS = ("metadata", "reference")
 _ESCAPE_LENGTH = 6
 _COMPARISONS = {

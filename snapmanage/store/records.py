@@ -167,14 +167,15 @@ def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False)
 
 
 def _still_valid(conn: Connection, table: Table, changes: Sequence[Change[R]]) -> list[Change[R]]:
-    """Lock the rows of changes; return the changes with an unchanged fence, those with an event on top of edits."""
-    announced = any(change.event for change in changes)
-    edited = (table.c.name, table.c.metadata) if announced else ()
+    """Lock the rows of changes; return the changes with an unchanged fence, on top of edits where these matter."""
+    # An event announces the name and the metadata, and a change of metadata writes all pairs.
+    rebased = any(change.event or change.after.metadata != change.before.metadata for change in changes)
+    edited = (table.c.name, table.c.metadata) if rebased else ()
     query = select(table.c.id, table.c.status, table.c.claim_number, table.c.claimed_by, *edited)
     locking = query.where(table.c.id.in_([change.before.id for change in changes])).order_by(table.c.id)
     rows = {row.id: row for row in conn.execute(locking.with_for_update())}
     valid = [change for change in changes if _fence(rows.get(change.before.id)) == change.before.fence]
-    if not announced:
+    if not rebased:
         return valid
     return [edits.rebase(change, *rows[change.before.id][4:]) for change in valid]
 

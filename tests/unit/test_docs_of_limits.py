@@ -25,7 +25,7 @@ from snapmanage.core import edits, reference
 from snapmanage.core.audit import payloads
 from snapmanage.core.lists import manageable, paging, selectors, sorting, times
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
-from snapmanage.core.origins import definitions, forms, protection
+from snapmanage.core.origins import definitions, forms
 from snapmanage.core.values import text
 from snapmanage.drivers.btrfs import members, paths
 from snapmanage.drivers.cinder import process
@@ -108,7 +108,7 @@ VALUES: dict[str, Any] = {
     "`origin` and `class` of manageable": f"{selectors.LONGEST_GLOB} characters each",
     "file of `[DEFAULT] origins_file`": f"{origins.LARGEST_FILE // KIB} KiB, {definitions.MOST_ENTRIES} entries with "
     f"up to {definitions.MOST_TEXTS} texts each of {definitions.LONGEST_TEXT} characters, {forms.MOST_WILDCARDS} `*`",
-    "metadata of a snapshot with those of its": f"{protection.MOST_PAIRS} pairs",
+    "metadata of a snapshot with those of its": f"{edits.MOST_PAIRS} pairs",
     "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}, of which the API reads "
     f"{queries.SHOWN_BYTES // MIB} MiB",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",

@@ -6,7 +6,7 @@ from snapmanage.api.answers.faults import CODE_FIELD, fault_schema
 from snapmanage.api.answers.shapes import TEXT, list_of, object_of, ref
 
 # The statuses of refused entries.
-REFUSED = (400, 404, 409, 413, 422)
+REFUSED = (400, 403, 404, 409, 413, 422)
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "outcomes": object_of({"snapshots": list_of({"anyOf": [ref("accepted_entry"), ref("refused_entry")]})}),

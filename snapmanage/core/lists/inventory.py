@@ -3,12 +3,14 @@
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lists.manageable import Filters, Listed, Page
 from snapmanage.core.lists.sorting import Sort
+from snapmanage.core.origins.patterns import Origin
 from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.text import cut
@@ -23,6 +25,8 @@ class Inventory(Generic[L]):
         self._found: Sequence[L] = found
         # `order` makes six different ones.
         self._orders: dict[Sort, Sequence[L]] = {}
+        # By the id of the object in memory, which lives as long as the inventory.
+        self._origins: dict[int, Origin | None] = {}
 
     def __len__(self) -> int:
         return len(self._found)
@@ -42,7 +46,14 @@ class Inventory(Generic[L]):
         rest = itertools.islice(ordered, start, None)
         if page.filters == Filters():
             return rest
-        return (found for found in rest if page.filters.passes(found, origins))
+        origin_of = partial(self._origin, origins)
+        return (found for found in rest if page.filters.passes(found, origin_of))
+
+    def _origin(self, origins: BackendOrigins, found: BackendSnapshot) -> Origin | None:
+        """Recognise the origin of an object once for all pages; the origins of a backend never change."""
+        if id(found) not in self._origins:
+            self._origins[id(found)] = origins.of(found)
+        return self._origins[id(found)]
 
 
 def _after(ordered: Iterable[Listed], marker: Reference) -> int:

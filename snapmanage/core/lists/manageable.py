@@ -4,7 +4,7 @@ They have more filters than that API.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +23,7 @@ from snapmanage.core.values.text import cut, printable, time_text
 
 T = TypeVar("T")
 Listed = BackendSnapshot | BackendVolume
+Recognise = Callable[[BackendSnapshot], Origin | None]
 
 ALREADY_MANAGED = "already managed"
 # Entries in one answer of a server; [api] osapi_max_limit is lower, since the API requires one entry more than a page.
@@ -145,15 +146,18 @@ class Filters:
         given |= {name: given[name].isoformat() for name in _TIMES if given[name]}
         return {name: value for name, value in given.items() if value not in (None, "")} | self.selectors.as_wire()
 
-    def passes(self, found: Listed, origins: BackendOrigins = NO_ORIGINS) -> bool:
-        """Return whether an object passes all filters but `safe_to_manage`, which depends on the owners."""
+    def passes(self, found: Listed, origin_of: Recognise = NO_ORIGINS.of) -> bool:
+        """Return whether an object passes all filters but `safe_to_manage`, which depends on the owners.
+
+        `origin_of` is called only if the other filters pass.
+        """
         return (
             self._folded in found.name.casefold()
             and self.selectors.select(found.name, found.size_gb, _parent(found))
             and (self.volume is None or _is_snapshot_of(found, self.volume))
             and (self.created_before is None or _earlier(found.created_at, self.created_before))
             and (self.created_after is None or _earlier(self.created_after, found.created_at))
-            and (not self.selectors.need_origin or self._of_origin(_origin(found, origins)))
+            and (not self.selectors.need_origin or self._of_origin(_origin(found, origin_of)))
         )
 
     def _of_origin(self, origin: Origin | None) -> bool:
@@ -250,8 +254,8 @@ def _parent(found: Listed) -> str | None:
     return found.parent if isinstance(found, BackendSnapshot) else None
 
 
-def _origin(found: Listed, origins: BackendOrigins) -> Origin | None:
-    return origins.of(found) if isinstance(found, BackendSnapshot) else None
+def _origin(found: Listed, origin_of: Recognise) -> Origin | None:
+    return origin_of(found) if isinstance(found, BackendSnapshot) else None
 
 
 def _is_snapshot_of(found: Listed, volume: Volume) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.edits import with_added
 from snapmanage.core.origins.patterns import Origin, Origins, Rename
 from snapmanage.core.values.ids import ids_in
 
@@ -14,8 +15,7 @@ OWN_KEYS = "snapmanage:"
 FORCE = f"{OWN_KEYS}force"
 # The beginning of `reason_not_safe`.
 REFUSES = "origin refuses"
-# The metadata of a record have so many pairs at most, and each value so many characters.
-MOST_PAIRS = 128
+# Characters of a value in the metadata of a record.
 LONGEST_VALUE = 255
 
 
@@ -63,8 +63,7 @@ def with_origin(metadata: Mapping[str, str], name: str, origin: Origin | None) -
         return metadata
     known = {"origin": origin.tool, "origin-class": origin.class_name, "original-name": name}
     added = {key: value for key, value in known.items() if value and len(value) <= LONGEST_VALUE}
-    together = added | dict(metadata)
-    return together if len(together) <= MOST_PAIRS else metadata
+    return with_added(metadata, added)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,25 @@ def test_change_of_a_worker_announces_the_name_and_the_metadata_that_the_record_
     assert (rebased.before.name, rebased.before.metadata) == ("new", PAIRS)
 
 
+def test_change_of_a_worker_adds_its_pairs_to_the_metadata_that_the_record_has_now() -> None:
+    read = snapshot(metadata={"a": "1", "b": "2"})
+    change = Change(read, changed(read, metadata={"a": "1", "b": "2", "origin": "sanoid", "new": "x"}))
+
+    rebased = edits.rebase(change, None, {"a": "3", "new": "y"})
+
+    assert rebased.before.metadata == {"a": "3", "new": "y"}
+    assert rebased.after.metadata == {"a": "3", "new": "y", "origin": "sanoid"}
+
+
+def test_pairs_that_a_worker_adds_are_left_out_if_edits_have_filled_the_metadata() -> None:
+    read = snapshot()
+    full = dict.fromkeys(map(str, range(MOST_PAIRS)), "v")
+
+    rebased = edits.rebase(Change(read, changed(read, metadata={"origin": "sanoid"})), None, full)
+
+    assert rebased.after.metadata == full
+
+
 def test_change_of_a_record_without_edits_stays_as_it_is() -> None:
     change = Change(snapshot(), snapshot(generation=1))
 

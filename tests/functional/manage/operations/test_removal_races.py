@@ -184,6 +184,19 @@ def test_requests_for_snapshots_of_one_volume_do_not_wait_for_each_other(bench: 
 
 
 @ON_SERVERS
+def test_batch_that_removes_the_volume_of_its_new_snapshot_takes_no_shared_lock_first(bench: Bench) -> None:
+    """Two such batches would hold shared locks of the volume, and wait for each other's end."""
+    shared = note_statements(bench, "SHARE")
+
+    refused = bench.accept_requests(described(VOLUME_ID), OperationRequest(Volume, VOLUME_ID, Operation.UNMANAGE))
+
+    assert shared == []
+    assert [each.request.record_id for each in refused] == [VOLUME_ID]
+    assert bench.accept_requests(described(VOLUME_ID, WEEKLY)) == []
+    assert len(shared) == 1
+
+
+@ON_SERVERS
 def test_request_delays_no_heartbeat(bench: Bench) -> None:
     with bench.db.engine.begin() as conn:
         assert records.volume_for_request(conn, VOLUME_ID, REQUESTER.project_id)

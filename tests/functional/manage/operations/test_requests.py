@@ -1,20 +1,26 @@
 """Requests: they are written with their casts, or refused at once."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import Page
+from snapmanage.core.lists.manageable import Filters, Page
+from snapmanage.core.lists.selectors import Selectors
+from snapmanage.core.origins.patterns import Origins
+from snapmanage.core.origins.protection import BackendOrigins
 from snapmanage.core.outbox import Kind
 from snapmanage.core.quotas import UNLIMITED, Limits
 from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.core.values.location import Location
 from snapmanage.manage import requests
 from tests import examples
-from tests.examples import REQUESTER, SERVER, new_id
+from tests.examples import REQUESTER, SERVER, VOLUME_ID, new_id
 from tests.functional.manage.operations.bench import DAILY, MONTHLY, WEEKLY, Bench, fields
 
 
@@ -132,3 +138,32 @@ def test_listing_marks_managed_and_requested_snapshots(bench: Bench) -> None:
     ]
     assert isinstance(entries[0], manageable.Manageable)
     assert entries[0].record_id == managed.id
+
+
+class NotingOrigins(Origins):
+    """Origins that call `note` for each snapshot that is to be recognised."""
+
+    def __init__(self, note: Callable[[], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def recognise(self, *args: Any, **kwargs: Any) -> None:
+        self._note()
+
+
+@pytest.mark.parametrize("filters", [{}, {"volume_id": VOLUME_ID}, {"safe_to_manage": True}])
+def test_origins_are_recognised_once_for_all_pages_and_hold_no_connection(
+    bench: Bench, filters: dict[str, Any]
+) -> None:
+    open_connections: set[object] = set()
+    noted: list[int] = []
+    sa.event.listen(bench.db.engine, "checkout", lambda connection, *_: open_connections.add(id(connection)))
+    sa.event.listen(bench.db.engine, "checkin", lambda connection, _: open_connections.discard(id(connection)))
+    origins = BackendOrigins(NotingOrigins(lambda: noted.append(len(open_connections))))
+    inventory = Inventory(bench.driver.list_snapshots())
+    page = Page(filters=Filters(**filters, selectors=Selectors(origin="sanoid")))
+
+    lists = [requests.list_manageable(bench.app, SERVER, inventory, page, origins=origins) for _ in range(3)]
+
+    assert lists == [[], [], []]
+    assert noted == [0] * len(inventory)

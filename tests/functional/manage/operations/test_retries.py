@@ -124,9 +124,10 @@ def test_retry_of_an_object_that_another_snapshot_has_requested_is_refused(bench
     failed = failed_snapshot(bench)
     owner = bench.request(LATE)
 
-    with pytest.raises(errors.AlreadyManaged):
+    with pytest.raises(errors.AlreadyManaged, match=f"it is snapshot {owner.id}") as refused:
         retries.retry_snapshot(bench.app, failed.id, REQUESTER)
 
+    assert (refused.value.owner_id, refused.value.project_id) == (owner.id, PROJECT)
     assert bench.record(failed) == failed
     assert owner.status is Status.CREATING
 
@@ -138,16 +139,18 @@ def test_retry_of_an_object_that_another_snapshot_has_got_is_refused(bench: Benc
     settling.settle(bench.app, [Outcome(resolved, error=errors.Unusable("it broke"))])
     owner = bench.manage_snapshot()
 
-    with pytest.raises(errors.AlreadyManaged, match=f"managed as snapshot {owner.id} now"):
+    with pytest.raises(errors.AlreadyManaged, match=f"managed as snapshot {owner.id} now") as refused:
         retries.retry_snapshot(bench.app, requested.id, REQUESTER)
+
+    assert (refused.value.owner_id, refused.value.project_id) == (owner.id, PROJECT)
 
 
 def test_retry_of_a_volume_that_is_registered_meanwhile_is_refused(bench: Bench) -> None:
     failed = bench.register_volume("late")
     bench.fail_at_once(failed)
-    bench.register_volume("late")
+    owner = bench.register_volume("late")
 
-    with pytest.raises(errors.AlreadyManaged):
+    with pytest.raises(errors.AlreadyManaged, match=f"it is volume {owner.id}"):
         retries.retry_volume(bench.app, failed.id, REQUESTER)
 
 

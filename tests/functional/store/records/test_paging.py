@@ -250,14 +250,15 @@ def test_list_whose_form_a_client_chooses_is_not_prepared(database: Database) ->
 @pytest.mark.parametrize("part", ["a", '"', "\x01", "é", "中", "😀"])
 def test_size_of_a_record_covers_its_texts_as_json(database: Database, part: str) -> None:
     requester = Requester(PROJECT, user_id=part * 255)
-    made = snapshot(name=part * 255, description=part * 255, metadata={"k": part * 255}, requester=requester)
+    own = dict.fromkeys(("backend_name", "original_name", "reason"), part * 9000)
+    made = snapshot(name=part * 255, description=part * 255, metadata={"k": part * 255}, requester=requester, **own)
     fill(database, made)
 
     with database.read() as conn:
         [(_, size)] = records.page_sizes(conn, Snapshot, ListQuery(PROJECT))
 
     texts = (made.metadata, made.name, made.description, made.requester.user_id, PROJECT, str(made.location))
-    needed = len(made.reference.text) + sum(len(json.dumps(each)) for each in texts)
+    needed = len(made.reference.text) + sum(len(json.dumps(each)) for each in (*texts, *own.values()))
     assert needed < size < RECORD_LENGTH + 6 * needed
 
 

@@ -115,6 +115,7 @@ def test_filters_read_the_origin_only_where_it_matters() -> None:
     daily = examples.found(name="v@autosnap_2026-07-30_10:00:01_daily", parent="v", size_bytes=GIB)
     origins = BackendOrigins(KNOWN, "zfs")
 
-    assert Filters(selectors=Selectors(origin="sanoid", class_name="daily")).passes(daily, origins)
-    assert not Filters(selectors=Selectors(class_name="weekly")).passes(daily, origins)
-    assert not Filters(selectors=Selectors(origin="sanoid")).passes(examples.found(name="v@daily", parent="v"), origins)
+    assert Filters(selectors=Selectors(origin="sanoid", class_name="daily")).passes(daily, origins.of)
+    assert not Filters(selectors=Selectors(class_name="weekly")).passes(daily, origins.of)
+    other = examples.found(name="v@daily", parent="v")
+    assert not Filters(selectors=Selectors(origin="sanoid")).passes(other, origins.of)

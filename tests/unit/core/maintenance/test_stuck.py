@@ -73,3 +73,12 @@ def test_operation_that_was_retried_lately_is_not_stuck() -> None:
 
     assert explain(retried, NOW, MINUTE, None, UP, MINUTE) is None
     assert explain(retried, NOW + MINUTE, MINUTE, None, UP, MINUTE)
+
+
+def test_operation_that_was_retried_long_ago_is_stuck_after_each_claim() -> None:
+    retried = overdue_snapshot(generation=3, started_at=LONG_AGO, updated_at=NOW, due_at=NOW + MINUTE, claimed_by="w")
+
+    found = explain(retried, NOW, MINUTE, None, UP, MINUTE)
+
+    assert found is not None
+    assert found.since == LONG_AGO
