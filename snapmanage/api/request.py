@@ -116,7 +116,7 @@ def common_fields(request: ApiRequest, resource: Mapping[str, Any], chosen_id: s
 
     Raise `NotPermitted` for metadata that only an administrator may set.
     """
-    protection.require_right_to_force({}, resource.get("metadata") or {}, request.is_admin)
+    protection.require_right_to_set({}, resource.get("metadata") or {}, request.is_admin)
     return {
         "id": chosen_id or str(uuid.uuid4()),
         "reference": Reference.of(resource["ref"]),

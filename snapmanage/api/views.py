@@ -15,6 +15,7 @@ from snapmanage.core.audit.chain import Entry
 from snapmanage.core.lists import manageable as lists
 from snapmanage.core.records import Record, Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
+from snapmanage.core.values.text import time_text
 from snapmanage.manage.queries import Page
 
 T = TypeVar("T")
@@ -196,11 +197,14 @@ def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> 
 def manageable(request: ApiRequest, kind: ManageableList, entry: dict[str, Any], detail: bool) -> dict[str, Any]:
     """Return an entry of a server's answer, reduced to the summary's fields unless `detail` is set.
 
-    Only administrators see the ids of records, which may belong to other projects, and the texts of reasons.
+    Only administrators see the ids of records, which may belong to other projects, and the texts of reasons. A server
+    of an earlier release sends no own fields.
     """
     if not detail:
         return {name: entry[name] for name in kind.summary}
-    return entry if request.is_admin else lists.for_readers(entry)
+    shown = (*kind.summary, *lists.DETAILS, *(lists.OWN_FIELDS if request.own_fields else ()))
+    view = {name: entry.get(name) for name in shown}
+    return view if request.is_admin else lists.for_readers(view)
 
 
 def _event(entry: Entry, detailed: bool) -> dict[str, Any]:
@@ -248,11 +252,6 @@ def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:
     project = request.path.get("project_id")
     bookmark = f"{request.http.prefix}/{project}/{path}" if project else f"{request.http.prefix}/{path}"
     return [{"rel": "self", "href": f"{request.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
-
-
-def time_text(moment: datetime) -> str:
-    """Return a time in the format of the Block Storage API: UTC, without a time zone."""
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.change import Change
+from snapmanage.core.origins import protection
 from snapmanage.core.records import Record, Snapshot, changed
 
 R = TypeVar("R", bound=Record)
@@ -23,25 +24,27 @@ class Edit:
     """New values of a record.
 
     `texts` may have `name` and `description`. `metadata` replaces all pairs, then `added` adds or changes pairs, then
-    the pair with the key `removed` is removed.
+    the pair with the key `removed` is removed. Pairs of snapmanage's own need an edit `by_admin`.
     """
 
     texts: Mapping[str, str | None] = field(default_factory=dict)
     metadata: Mapping[str, str] | None = None
     added: Mapping[str, str] = field(default_factory=dict)
     removed: str | None = None
+    by_admin: bool = False
 
 
 def apply(record: R, edit: Edit, now: datetime) -> Change[R]:
     """Return the change of a record by an edit.
 
     As in the Block Storage API, an edit of metadata alone leaves `updated_at` as it is. Raise `InvalidRequest` for too
-    many pairs, and `NotFound` if the pair to remove is missing.
+    many pairs, `NotPermitted` for pairs that are for administrators, and `NotFound` if the pair to remove is missing.
     """
     metadata = dict(record.metadata if edit.metadata is None else edit.metadata) | dict(edit.added)
     if edit.removed is not None:
         pair(record, edit.removed)
         del metadata[edit.removed]
+    protection.require_right_to_set(record.metadata, metadata, edit.by_admin)
     if len(metadata) > max(MOST_PAIRS, len(record.metadata)):
         raise errors.InvalidRequest(
             f"metadata would have {len(metadata)} pairs; the limit is {MOST_PAIRS}, so remove some first"

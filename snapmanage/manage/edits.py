@@ -18,7 +18,7 @@ def edit(app: Application, kind: type[R], record_id: str, project_id: str | None
     """Write an edit of a record of a project, or with None of any project; return the record.
 
     The row stays locked from the reading to the commit, so that concurrent edits add up and the limit of pairs holds.
-    Raise `SnapshotNotFound`, `VolumeNotFound`, `InvalidRequest` or `NotFound`.
+    Raise `SnapshotNotFound`, `VolumeNotFound`, `InvalidRequest`, `NotPermitted` or `NotFound`.
     """
 
     def work(tx: Transaction) -> R:

@@ -15,7 +15,6 @@ from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
 from snapmanage.core.records import Record, Requester, Snapshot, Volume
-from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
 from snapmanage.manage import owners, quotas, snapshot_requests
 from snapmanage.manage import services as servers
@@ -23,8 +22,7 @@ from snapmanage.manage.application import Application
 from snapmanage.manage.keys import Keys, record_gone
 from snapmanage.manage.snapshot_requests import SnapshotRequest
 from snapmanage.manage.transaction import Transaction
-from snapmanage.store import ownership, records, services
-from snapmanage.store.records import VolumeForRequest
+from snapmanage.store import ownership, records
 
 R = TypeVar("R", bound=Record)
 
@@ -168,28 +166,6 @@ def _earlier_volume(tx: Transaction, volume_id: str) -> Volume:
     if volume := records.get(tx.conn, Volume, volume_id, deleted=True):
         return volume
     raise record_gone(volume_id)
-
-
-def refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest | None) -> None:
-    """Raise `AlreadyManaged` if another record is known to own the object of the reference.
-
-    The object's name holds the id of a live record, or another server of the storage manages this reference. `volume`
-    is None if an upstream API keeps it, and snapmanage has no record of it.
-    """
-    owner = None
-    names = [name for name in snapshot.reference.value.values() if isinstance(name, str)]
-    if named := {found for name in names for found in ids_in(name)} - {snapshot.id}:
-        owner = min(ownership.live(tx.conn, named), default=None)
-    if owner is None and volume and volume.shared and volume.service:
-        owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
-    if owner:
-        found = records.get(tx.conn, Snapshot, owner)
-        raise errors.AlreadyManaged(
-            f"the object that {snapshot.reference.text} names is already managed as snapshot {owner}; "
-            "unmanage that one first",
-            owner_id=owner,
-            project_id=found.requester.project_id if found else None,
-        )
 
 
 def require_service(tx: Transaction, server: str) -> None:

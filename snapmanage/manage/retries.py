@@ -7,9 +7,9 @@ from snapmanage.core import outbox, retries
 from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, identity_key
 from snapmanage.crash import Point
-from snapmanage.manage import quotas
+from snapmanage.manage import owners, quotas
 from snapmanage.manage.application import Application
-from snapmanage.manage.requests import refuse_owned, request_unmanage, require_service, visible
+from snapmanage.manage.requests import request_unmanage, require_service, visible
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import ownership, records
 
@@ -38,7 +38,8 @@ def retry_snapshot(app: Application, snapshot_id: str, requester: Requester, eve
         _refuse_lost(tx, locked)
         return _write(tx, retries.retry_manage(locked, requester, tx.now))
 
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def retry_volume(app: Application, volume_id: str, requester: Requester, everywhere: bool = False) -> Volume:
@@ -57,7 +58,8 @@ def retry_volume(app: Application, volume_id: str, requester: Requester, everywh
         quotas.check_retried_volume(tx, volume.requester.project_id)
         return _write(tx, change)
 
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def _check_like_new(tx: Transaction, snapshot: Snapshot) -> None:
@@ -69,7 +71,8 @@ def _check_like_new(tx: Transaction, snapshot: Snapshot) -> None:
         )
     require_service(tx, snapshot.location.server)
     quotas.check_retried_snapshot(tx, snapshot)
-    refuse_owned(tx, snapshot, volume)
+    shared = [snapshot.volume_id] if volume and volume.shared else []
+    owners.of_references(tx.conn, [snapshot], shared).refuse_owned(snapshot)
 
 
 def _refuse_lost(tx: Transaction, snapshot: Snapshot) -> None:

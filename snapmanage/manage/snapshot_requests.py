@@ -57,6 +57,8 @@ def request_snapshots(app: Application, requests: Sequence[SnapshotRequest], eve
     A refusal is `KeyReused`, `NotFound`, `IdInUse`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`,
     `QuotaExceeded`, `AlreadyManaged` or `OriginRefuses`.
     """
+    if not requests:
+        return []
     parts = write_in_parts(requests, partial(_request, app, everywhere), partial(_refused, app), failures.may_pass)
     return [outcome for part in parts for outcome in part]
 
@@ -167,9 +169,8 @@ class _Decider:
         self._now = now
         self._origins = origins
         self._room = facts.room
-        self._owners = dict(facts.owners)
+        self._owners = facts.owners
         self._ids = set(facts.ids_in_use)
-        self._live = dict(facts.live)
 
     def __call__(self, request: SnapshotRequest) -> Snapshot:
         """Return the record of an accepted request; raise an error of `request_snapshots` for another one."""
@@ -183,34 +184,12 @@ class _Decider:
             changed(request.snapshot, location=volume.location, size_gb=volume.size_gb, created_at=self._now)
         )
         room = self._room and self._room.after(requested)
-        self._refuse_owned(requested)
+        self._owners.refuse_owned(requested)
         self._refuse_origin(requested, volume)
         self._room = room
         self._ids.add(requested.id)
-        project_id = requested.requester.project_id
-        self._live[requested.id] = project_id
-        self._owners[str(requested.reference_key)] = (requested.id, project_id)
+        self._owners.add(requested)
         return requested
-
-    def _refuse_owned(self, snapshot: Snapshot) -> None:
-        """Raise `AlreadyManaged` if another record is known to own the object of the reference.
-
-        The object's name holds the id of a live record, or a server of the storage manages this reference.
-        """
-        named = self._facts.named[snapshot.reference.text] & self._live.keys() - {snapshot.id}
-        owner = min(((each, self._live[each]) for each in named), default=None)
-        if owner is None:
-            elsewhere = self._facts.keys_elsewhere(snapshot)
-            owner = next((self._owners[key] for key in elsewhere if key in self._owners), None)
-        if owner:
-            raise errors.AlreadyManaged(
-                f"the object that {snapshot.reference.text} names is already managed as snapshot {owner[0]}; "
-                "unmanage that one first",
-                owner_id=owner[0],
-                project_id=owner[1],
-            )
-        if owner := self._owners.get(str(snapshot.reference_key)):
-            raise owners.explained_by(records.already_managed(snapshot), "snapshot", *owner)
 
     def _refuse_origin(self, snapshot: Snapshot, volume: VolumeForRequest) -> None:
         """Raise `OriginRefuses` if the name in the reference shows that another tool needs it.

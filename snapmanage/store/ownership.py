@@ -127,21 +127,6 @@ def owned_by_volumes(conn: Connection, keys: Collection[str]) -> set[str]:
     return found
 
 
-def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[str]) -> str | None:
-    """Return the id of the snapshot that has the same reference on the same volume of another server's backend.
-
-    `sharing` are the servers of the same storage. Return None if no snapshot has the reference.
-    """
-    identity = select(volumes.c.backend_id).where(volumes.c.id == snapshot.volume_id).scalar_subquery()
-    same = (volumes.c.server.in_(sharing)) & (volumes.c.backend_id == identity)
-    keys = [
-        reference_key(row.server, snapshot.reference, row.id)
-        for row in conn.execute(select(volumes.c.id, volumes.c.server).where(same))
-    ]
-    query = select(snapshots.c.id).where(snapshots.c.reference_key.in_(keys))
-    return conn.execute(query).scalars().first() if keys else None
-
-
 def same_volumes(conn: Connection, volume_ids: Collection[str]) -> dict[str, list[tuple[str, str]]]:
     """Return the records of other servers of the storage for each volume, by its id: pairs of server and id."""
     own, sharing = services.alias("own"), services.alias("sharing")

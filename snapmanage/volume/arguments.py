@@ -63,7 +63,7 @@ def generation(value: Any) -> int | None:
 
 
 def metadata(value: Any, ctxt: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata of a record, without `protection.FORCE` unless the context is that of an administrator."""
+    """Return the metadata of a record, without `protection.OWN_KEYS` unless the context is an administrator's."""
     given = {} if value is None else value
     if not isinstance(given, Mapping) or not all(isinstance(part, str) for pair in given.items() for part in pair):
         raise errors.InvalidRequest("metadata must be an object of texts")
@@ -73,4 +73,4 @@ def metadata(value: Any, ctxt: Mapping[str, Any]) -> dict[str, str]:
         raise errors.InvalidRequest(f"metadata must have at most {MOST_PAIRS} pairs, not {len(given)}")
     if (size := sum(len(key) + len(text) for key, text in given.items())) > LARGEST_METADATA:
         raise errors.InvalidRequest(f"metadata must have at most {LARGEST_METADATA} characters, not {size}")
-    return dict(given) if ctxt.get("is_admin") is True else protection.without_force(given)
+    return dict(given) if ctxt.get("is_admin") is True else protection.without_own_keys(given)

@@ -98,10 +98,14 @@ class Endpoint:
         sort_keys: Sequence[str] = ("reference",),
         sort_dirs: Sequence[str] = ("desc",),
         filters: Mapping[str, Any] | None = None,
+        own_fields: bool = False,
     ) -> list[dict[str, Any]]:
-        """Return manageable snapshots in the form of the API; `Filters.as_wire` writes `filters` (since 1.1)."""
+        """Return manageable snapshots in the form of the API; `Filters.as_wire` writes `filters` (since 1.1).
+
+        With `own_fields` (since 1.3), entries have the fields that the Block Storage API does not have.
+        """
         page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or (), filters or {})
-        return [entry.as_wire() for entry in self._lists.snapshots(page)]
+        return [entry.as_wire(own_fields) for entry in self._lists.snapshots(page)]
 
     def get_manageable_volumes(
         self,
@@ -112,7 +116,8 @@ class Endpoint:
         sort_keys: Sequence[str] = ("reference",),
         sort_dirs: Sequence[str] = ("desc",),
         filters: Mapping[str, Any] | None = None,
+        own_fields: bool = False,
     ) -> list[dict[str, Any]]:
         """Return manageable volumes like `get_manageable_snapshots` (since 1.3)."""
         page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or (), filters or {})
-        return [entry.as_wire() for entry in self._lists.volumes(page)]
+        return [entry.as_wire(own_fields) for entry in self._lists.volumes(page)]

@@ -83,6 +83,7 @@ _MANAGEABLE_DETAILS = {
     "extra_info": {"type": ["object", "null"], "additionalProperties": TEXT},
     "cinder_id": or_null(ID),
 }
+_OWN_OF_MANAGEABLE = {"snapmanage:identity": or_null(TEXT), "snapmanage:created_at": or_null(TIME)}
 
 # By the names that the routes table uses; schemas refer to each other by these names too.
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -150,9 +151,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         }
     ),
     "manageable": object_of(_MANAGEABLE),
-    "manageable_shown": object_of(_MANAGEABLE | _MANAGEABLE_DETAILS),
+    "manageable_shown": object_of(_MANAGEABLE | _MANAGEABLE_DETAILS, **_OWN_OF_MANAGEABLE),
     "manageable_volume": object_of(_MANAGEABLE_VOLUME),
-    "manageable_volume_shown": object_of(_MANAGEABLE_VOLUME | _MANAGEABLE_DETAILS),
+    "manageable_volume_shown": object_of(_MANAGEABLE_VOLUME | _MANAGEABLE_DETAILS, **_OWN_OF_MANAGEABLE),
     "extension": object_of({"name": TEXT, "alias": TEXT, "description": TEXT, "updated": TEXT, "links": {"const": []}}),
     "version": object_of(
         {

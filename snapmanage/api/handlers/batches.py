@@ -37,7 +37,9 @@ def create(request: ApiRequest) -> Answer:
     """
     shared_key = _shared_key(request)
     entries = [_read(request, number, entry, shared_key) for number, entry in enumerate(request.body["snapshots"])]
-    outcomes = snapshot_requests.request_snapshots(request.service.app, entries, request.everywhere)
+    permitted = [each for each in entries if isinstance(each, SnapshotRequest)]
+    decided = iter(snapshot_requests.request_snapshots(request.service.app, permitted, request.everywhere))
+    outcomes = [next(decided) if isinstance(each, SnapshotRequest) else each for each in entries]
     crash.at(Point.UNANSWERED)
     counts = Counter(_log(outcome) for outcome in outcomes)
     access.note(request.http.env, **{name: str(counts[name]) for name in ("accepted", "repeated", "refused")})
@@ -54,8 +56,13 @@ def _shared_key(request: ApiRequest) -> str | None:
     return text
 
 
-def _read(request: ApiRequest, number: int, entry: Mapping[str, Any], shared_key: str | None) -> SnapshotRequest:
-    """Return the request of an entry; raise `InvalidRequest`, which names the entry, if it is malformed."""
+def _read(
+    request: ApiRequest, number: int, entry: Mapping[str, Any], shared_key: str | None
+) -> SnapshotRequest | errors.NotPermitted:
+    """Return the request of an entry, or the refusal of an entry that only an administrator may send.
+
+    Raise `InvalidRequest`, which names the entry, if it is malformed.
+    """
     try:
         chosen = parse_uuid("id", entry["id"]) if "id" in entry else None
         volume_id = parse_uuid("volume_id", entry["volume_id"])
@@ -63,6 +70,8 @@ def _read(request: ApiRequest, number: int, entry: Mapping[str, Any], shared_key
         key = _key(request, number, entry, shared_key, chosen)
     except (errors.InvalidRequest, errors.InvalidReference) as error:
         raise errors.InvalidRequest(f"snapshots/{number}/{error}") from error  # the text begins with the field
+    except errors.NotPermitted as error:
+        return error.with_traceback(None)
     return SnapshotRequest(new, key, id_chosen=chosen is not None)
 
 

@@ -1,7 +1,7 @@
 """Handlers of edits, for snapshots and volumes alike: name, description and metadata; and the refusal to delete."""
 
 import logging
-from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from snapmanage import crash, errors
@@ -16,9 +16,6 @@ from snapmanage.manage import edits as use_cases
 from snapmanage.manage import queries
 
 LOG = logging.getLogger(__name__)
-
-# Metadata with such keys change the decisions of snapmanage.
-OWN_KEYS = "snapmanage:"
 
 
 def update_snapshot(request: ApiRequest) -> Answer:
@@ -83,18 +80,12 @@ def _all_metadata(request: ApiRequest, edit: Edit) -> Answer:
 
 
 def _edit(request: ApiRequest, kind: type[Record], edit: Edit) -> Any:
-    """Write an edit and return the record; raise `NotPermitted` for pairs that are for administrators."""
-    _require_allowed(request, [*(edit.metadata or ()), *edit.added])
     record_id = request.path[f"{kind.__name__.lower()}_id"]
-    record = use_cases.edit(request.service.app, kind, record_id, request.visible_project, edit)
+    new = replace(edit, by_admin=request.is_admin)
+    record = use_cases.edit(request.service.app, kind, record_id, request.visible_project, new)
     crash.at(Point.UNANSWERED)
     LOG.info("%s edited: %s", kind.__name__, fields(record, request=request.caller.requester.request_id))
     return record
-
-
-def _require_allowed(request: ApiRequest, keys: Iterable[str]) -> None:
-    if not request.is_admin and any(key.startswith(OWN_KEYS) for key in keys):
-        raise errors.NotPermitted(f"metadata with a key that begins with {OWN_KEYS} are for administrators; omit them")
 
 
 def _texts(resource: dict[str, Any]) -> dict[str, str | None]:

@@ -13,6 +13,8 @@ from snapmanage.manage import queries
 
 # A part of the text with which a server refuses a call that its release does not know.
 _UNKNOWN_CALL = "does not support RPC method"
+# A part of the text with which such a server refuses an argument; only `own_fields` is not in the first version.
+_UNKNOWN_ARGUMENT = "unexpected keyword argument"
 
 
 def index(request: ApiRequest) -> Answer:
@@ -40,10 +42,22 @@ def _manageable(request: ApiRequest, kind: ManageableList, detail: bool) -> Answ
     limit, arguments = _page_arguments(request, kind)
     queries.require_up(request.service.app, server)
     with request.service.listings.admitted(server):
-        answer = _call(request, server, f"get_{kind.name.replace('-', '_')}", arguments)
+        answer = _answer(request, server, f"get_{kind.name.replace('-', '_')}", arguments, detail)
     found = _entries(server, kind, answer)
     shown = [views.manageable(request, kind, entry, detail) for entry in found[:limit]]
     return views.manageable_page(request, kind, shown, len(found))
+
+
+def _answer(request: ApiRequest, server: str, method: str, arguments: Mapping[str, Any], detail: bool) -> object:
+    """Return a server's answer, without own fields if its release does not know them."""
+    if not (detail and request.own_fields):
+        return _call(request, server, method, arguments)
+    try:
+        return _call(request, server, method, {**arguments, "own_fields": True})
+    except errors.InvalidRequest as error:
+        if _UNKNOWN_ARGUMENT not in str(error):
+            raise
+        return _call(request, server, method, arguments)
 
 
 def _call(request: ApiRequest, server: str, method: str, arguments: Mapping[str, Any]) -> object:

@@ -8,9 +8,10 @@ import logging
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.api import schemas, versions, views
+from snapmanage.api import schemas, versions
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.core.values.logfields import fields
+from snapmanage.core.values.text import time_text
 from snapmanage.manage import services
 from snapmanage.manage.services import Server
 
@@ -88,7 +89,7 @@ def _view(request: ApiRequest, server: Server) -> dict[str, Any]:
         "zone": ZONE,
         "status": "enabled" if service.disabled_reason is None else "disabled",
         "state": state,
-        "updated_at": views.time_text(service.heartbeat_at),
+        "updated_at": time_text(service.heartbeat_at),
         "disabled_reason": service.disabled_reason or None,
         "replication_status": "disabled",
         "active_backend_id": None,
@@ -105,7 +106,7 @@ def _pool(server: Server, detail: bool) -> dict[str, Any]:
     pool: dict[str, Any] = {"name": f"{service.server}#{backend}"}
     if not detail:
         return pool
-    heartbeat = views.time_text(service.heartbeat_at)
+    heartbeat = time_text(service.heartbeat_at)
     return pool | {
         "capabilities": {
             "volume_backend_name": backend,

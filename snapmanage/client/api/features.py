@@ -8,8 +8,11 @@ from snapmanage.client.api.http import Api
 
 SNAPSHOTS = "/v3/{project_id}/os-snapshot-manage"
 BATCH = f"{SNAPSHOTS}/batch"
+ACTION = "/v3/{project_id}/snapshots/{snapshot_id}/action"
 KEY_HEADER = "Idempotency-Key"
 ID_HEADER = "Snapmanage-Snapshot-Id"
+# The place of the properties of an operation's body.
+_BODY = ("requestBody", "content", "application/json", "schema", "properties")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Features:
     takes_chosen_ids: bool = False
     takes_batches: bool = False
     filters: frozenset[str] = frozenset()
+    retries: bool = False
 
 
 def discover(api: Api) -> Features:
@@ -36,7 +40,7 @@ def discover(api: Api) -> Features:
 def of_description(document: Mapping[str, Any]) -> Features:
     """Return the features that an OpenAPI document describes; a document of another program describes none."""
     paths = document.get("paths")
-    if not isinstance(paths, Mapping) or _text(document, "info", "title") != "snapmanage":
+    if not isinstance(paths, Mapping) or _value(document, "info", "title") != "snapmanage":
         return Features()
     path = paths.get(SNAPSHOTS, {})
     headers = _parameters(document, path.get("post", {}))
@@ -45,6 +49,7 @@ def of_description(document: Mapping[str, Any]) -> Features:
         keeps_idempotency_keys=KEY_HEADER in headers,
         takes_chosen_ids=ID_HEADER in headers,
         takes_batches=BATCH in paths,
+        retries=isinstance(_value(paths, ACTION, "post", *_BODY, "retry"), Mapping),
         filters=_parameters(document, path.get("get", {})),
     )
 
@@ -61,7 +66,7 @@ def _list(operation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return found
 
 
-def _text(document: Mapping[str, Any], *keys: str) -> object:
+def _value(document: Mapping[str, Any], *keys: str) -> object:
     value: Any = document
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None

@@ -55,6 +55,13 @@ class Poster:
         """Unmanage a snapshot; a repeat does no harm."""
         return self._api.send("POST", f"/snapshots/{record_id}/action", body={"os-unmanage": None})
 
+    def retry(self, record_id: str) -> Answer:
+        """Carry out the failed operation of a snapshot again."""
+        return self._api.send("POST", f"/snapshots/{record_id}/action", body={"retry": None})
+
+    def retry_volume(self, record_id: str) -> Answer:
+        return self._api.send("POST", f"/volumes/{record_id}/action", body={"retry": None})
+
     def unmanage_volume(self, record_id: str) -> Answer:
         return self._api.send("POST", f"/volumes/{record_id}/action", body={"os-unmanage": None})
 

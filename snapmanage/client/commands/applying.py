@@ -36,6 +36,11 @@ class Apply(ApiCommand):
             metavar="N|P%%",
             help="send no further entry after more than N failures, or P%% of the entries (default: no limit)",
         )
+        parser.add_argument(
+            "--retry",
+            action="store_true",
+            help="also carry out failed operations again; requires a service with the action retry, as snapmanage has",
+        )
         parser.add_argument("--no-wait", action="store_true", help="exit once every entry is accepted")
         running.add_arguments(parser)
         return parser
@@ -45,7 +50,12 @@ class Apply(ApiCommand):
         plan = PlanFile(parsed_args.plan)
         api, features = self.connect_and_discover()
         require_place(plan, api)
-        command = self.again(parsed_args.plan)
+        if parsed_args.retry and not features.retries:
+            raise errors.InvalidRequest(
+                "--retry: this service can't retry failed operations; unmanage the failed snapshots with undo PLAN "
+                "--only failed, then make a new plan and apply it"
+            )
+        command = self.again(parsed_args.plan, *(["--retry"] if parsed_args.retry else []))
         with (
             journal.opened(parsed_args.plan, plan.header.plan_id) as opened,
             running.resumable(api, reporter, command) as ending,
@@ -63,14 +73,14 @@ class Apply(ApiCommand):
         reporter: Reporter,
     ) -> int:
         deadline = Deadline(options.timeout, api.stop)
-        chosen = Options(options.parallel, not options.no_wait)
+        chosen = Options(options.parallel, not options.no_wait, options.retry)
         with closing(Applier(api, features, plan, opened, reporter, deadline, chosen)) as applier:
             tally = applier.prepare()
-            if tally.snapshots:
+            if tally.snapshots or tally.retries:
                 self._show(tally, api, reporter)
                 if not running.confirm(options.yes, reporter, self.app.stdin):
                     return running.NOTHING_STARTED
-            applier.max_errors = options.max_errors(tally.snapshots) if options.max_errors else None
+            applier.max_errors = options.max_errors(tally.snapshots + tally.retries) if options.max_errors else None
             return self._run(applier, reporter, options.no_wait)
 
     def _show(self, tally: Tally, api: Api, reporter: Reporter) -> None:

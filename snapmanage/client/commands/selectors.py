@@ -7,6 +7,7 @@ from snapmanage import errors
 from snapmanage.client.selection import durations
 from snapmanage.client.selection.criteria import Criteria, regular_expression
 from snapmanage.client.selection.retention import Retention, parse_keep
+from snapmanage.core.lists.selectors import check_glob
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +54,13 @@ def criteria(options: argparse.Namespace) -> Criteria:
     now = datetime.now(UTC)
     if options.name_regex is not None:
         regular_expression(options.name_regex)
+    for option, globs in (
+        ("--name", options.name),
+        ("--exclude", options.exclude),
+        ("--source-volume", options.source_volume),
+    ):
+        for glob in globs:
+            check_glob(option, glob)
     return Criteria(
         names=tuple(options.name),
         name_regex=options.name_regex,

@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
+from snapmanage import errors
 from snapmanage.client.api.http import Api
 from snapmanage.client.api.posting import Poster
 from snapmanage.client.commands import running, selectors
@@ -13,10 +14,13 @@ from snapmanage.client.commands.applying import require_place
 from snapmanage.client.commands.base import ApiCommand
 from snapmanage.client.events import Reporter
 from snapmanage.client.plan import journal
+from snapmanage.client.plan.entries import LABEL, LABEL_KEY, Header
 from snapmanage.client.plan.file import PlanFile, write_line
 from snapmanage.client.plan.journal import Journal
+from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.undoing import Choice, Undoer, report_line
 from snapmanage.client.work.waiting import Deadline
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.text import printable
 from snapmanage.files import new_file
 
@@ -33,7 +37,12 @@ class Undo(ApiCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("plan", type=Path, metavar="PLAN", help="file that snapmanage plan has written")
+        parser.add_argument(
+            "plan",
+            metavar="PLAN|ID",
+            help="file that snapmanage plan has written, or the id of a plan, as the metadata adopted-by of its "
+            "snapshots show it",
+        )
         parser.add_argument("--only", choices=["failed"], help="only records in error")
         parser.add_argument("--keep-volumes", action="store_true", help="leave the volumes of the plan registered")
         running.add_arguments(parser)
@@ -43,30 +52,33 @@ class Undo(ApiCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         reporter = Reporter(self.app.stderr, parsed_args.log_json)
         choice = Choice(selectors.criteria(parsed_args), parsed_args.only == "failed")
-        plan = PlanFile(parsed_args.plan)
+        plan = _plan_or_id(parsed_args.plan)
         api, features = self.connect_and_discover()
-        require_place(plan, api)
+        header = _header(plan, api)
+        path = plan.path if isinstance(plan, PlanFile) else Path(plan)
         command = self.again(parsed_args.plan)
         with (
-            _journal(parsed_args.plan, plan.header.plan_id) as opened,
+            _journal(path, header.plan_id) as opened,
             running.resumable(api, reporter, command) as ending,
         ):
-            undoer = self._undoer(parsed_args, api, Poster(api, features, plan.header), plan, reporter)
+            poster, deadline = Poster(api, features, header), Deadline(parsed_args.timeout, api.stop)
+            undoer = Undoer(api, poster, header.label, reporter, deadline)
             with undoer.chosen:
-                ending.code = self._undo(parsed_args, undoer, choice, opened, reporter)
+                ending.code = self._undo(parsed_args, path, undoer, choice, opened, reporter)
         return ending.code
 
-    def _undoer(
-        self, options: argparse.Namespace, api: Api, poster: Poster, plan: PlanFile, reporter: Reporter
-    ) -> Undoer:
-        return Undoer(api, poster, plan.header.label, reporter, Deadline(options.timeout, api.stop))
-
     def _undo(
-        self, options: argparse.Namespace, undoer: Undoer, choice: Choice, opened: Journal | None, reporter: Reporter
+        self,
+        options: argparse.Namespace,
+        path: Path,
+        undoer: Undoer,
+        choice: Choice,
+        opened: Journal | None,
+        reporter: Reporter,
     ) -> int:
         statuses = undoer.prepare(choice)
         if statuses:
-            report = _write_report(options.plan, undoer)
+            report = _write_report(path, undoer)
             counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
             reporter.line(f"{statuses.total()} snapshots to unmanage ({counts}); {report} lists them")
             if not running.confirm(options.yes, reporter, self.app.stdin):
@@ -78,6 +90,31 @@ class Undo(ApiCommand):
         if choice.is_everything and not options.keep_volumes and not remaining:
             reporter.line("volumes: {} unmanaged, {} kept".format(*undoer.unmanage_volumes(options.parallel)))
         return running.SOME_FAILED if remaining else running.ALL_DONE
+
+
+def _plan_or_id(text: str) -> PlanFile | str:
+    """Return the plan in a file, or the id of a plan if the text is a UUID or a label, and no such file exists."""
+    path = Path(text)
+    try:
+        plan_id = parse_uuid("plan", text.removeprefix(LABEL))
+    except errors.InvalidRequest:
+        return PlanFile(path)
+    return PlanFile(path) if path.exists() else plan_id
+
+
+def _header(plan: PlanFile | str, api: Api) -> Header:
+    """Return the first line of a plan; raise `InvalidRequest` if the plan belongs to another project."""
+    if isinstance(plan, PlanFile):
+        require_place(plan, api)
+        return plan.header
+    header = Header(plan, "", api.endpoint, api.project, ())
+    records = LabelledRecords(api, header.label)
+    if not any(True for found in (records.snapshots, records.volumes) for _ in found(limit="1")):
+        raise errors.InvalidRequest(
+            f"no snapshot or volume of this project has the metadata {LABEL_KEY}: {header.label}; choose the cloud and "
+            "project of the plan"
+        )
+    return header
 
 
 @contextmanager

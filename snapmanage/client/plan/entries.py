@@ -10,6 +10,8 @@ from snapmanage.core.values.text import cut
 
 FORMAT = 1
 LABEL_KEY = "adopted-by"
+# The beginning of the label, before the id of the plan.
+LABEL = "plan:"
 ENTRY_KEY = "adopted-as"
 # The selector of a plan of the rows of a file.
 FROM_FILE = "from"
@@ -32,7 +34,7 @@ class Header:
     @property
     def label(self) -> str:
         """Return the value of the metadata that mark every record of the plan."""
-        return f"plan:{self.plan_id}"
+        return f"{LABEL}{self.plan_id}"
 
     def as_json(self) -> dict[str, Any]:
         return {

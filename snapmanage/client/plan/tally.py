@@ -17,6 +17,7 @@ class Tally:
 
     volumes: int = 0
     snapshots: int = 0
+    retries: int = 0
     size_gb: int = 0
     by_host: Counter[str] = field(default_factory=Counter)
     by_origin: Counter[str] = field(default_factory=Counter)
@@ -46,8 +47,9 @@ class Tally:
     def headline(self) -> str:
         """Return the counts in one line."""
         skipped = ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
+        retries = f"{self.retries} failed ones to retry, " if self.retries else ""
         return (
-            f"{self.snapshots} snapshots to manage ({self.size_gb} GiB), {self.volumes} volumes to register, "
+            f"{self.snapshots} snapshots to manage ({self.size_gb} GiB), {retries}{self.volumes} volumes to register, "
             f"{self.skipped.total()} skipped{f' ({skipped})' if skipped else ''}"
         )
 

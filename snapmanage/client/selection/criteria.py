@@ -1,16 +1,17 @@
 """The selectors of `list`, `plan` and `undo`, decided for one snapshot after the other."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from fnmatch import translate
 from functools import cached_property
 from typing import Any
 
 from snapmanage import errors
 from snapmanage.client.selection.found import Found
 from snapmanage.client.selection.retention import Candidate, Retention
+from snapmanage.core.lists import selectors
+from snapmanage.core.lists.selectors import Selectors
 from snapmanage.core.values.text import cut
 
 
@@ -19,7 +20,7 @@ class Criteria:
     """A snapshot is selected if it passes all selectors; an empty selector passes every snapshot.
 
     Globs are compared with the whole name and with the name without its volume. Times are exclusive; a snapshot
-    without a known time passes no selector of times. Sizes are GiB.
+    without a known time passes no selector of times. Sizes are GiB. `origins` and `classes` ignore the case.
     """
 
     names: tuple[str, ...] = ()
@@ -43,11 +44,9 @@ class Criteria:
             and not _any(self._excluded, found.name, found.own_name)
             and (not self.volumes or (found.parent is not None and _any(self._volumes, found.parent)))
             and self._passes_times(found.created_at)
-            and (self.min_size is None or found.size_gb >= self.min_size)
-            and (self.max_size is None or found.size_gb <= self.max_size)
-            and (not self.origins or found.origin in self.origins)
-            and (not self.classes or found.origin_class in self.classes)
-            and (not self.orphans or found.parent is None)
+            and self._sizes.select(found.name, found.size_gb, found.parent)
+            and (not self.origins or any(selectors.is_same(each, found.origin) for each in self.origins))
+            and (not self.classes or any(selectors.is_same(each, found.origin_class) for each in self.classes))
         )
 
     def _passes_times(self, at: datetime | None) -> bool:
@@ -116,16 +115,20 @@ class Criteria:
         )
 
     @cached_property
-    def _names(self) -> re.Pattern[str] | None:
-        return _globs(self.names)
+    def _names(self) -> Sequence[re.Pattern[str]]:
+        return _expressions(self.names)
 
     @cached_property
-    def _excluded(self) -> re.Pattern[str] | None:
-        return _globs(self.excluded)
+    def _excluded(self) -> Sequence[re.Pattern[str]]:
+        return _expressions(self.excluded)
 
     @cached_property
-    def _volumes(self) -> re.Pattern[str] | None:
-        return _globs(self.volumes)
+    def _volumes(self) -> Sequence[re.Pattern[str]]:
+        return _expressions(self.volumes)
+
+    @cached_property
+    def _sizes(self) -> Selectors:
+        return Selectors(min_size=self.min_size, max_size=self.max_size, orphans=self.orphans or None)
 
     @cached_property
     def _regex(self) -> re.Pattern[str] | None:
@@ -140,11 +143,9 @@ def regular_expression(text: str) -> re.Pattern[str]:
         raise errors.InvalidRequest(f"--name-regex {cut(repr(text))} is not a regular expression: {error}") from None
 
 
-def _globs(globs: Iterable[str]) -> re.Pattern[str] | None:
-    """Return one expression for all globs, or None if there are none; it distinguishes upper and lower case."""
-    parts = [translate(each) for each in globs]
-    return re.compile("|".join(parts)) if parts else None
+def _expressions(globs: Iterable[str]) -> Sequence[re.Pattern[str]]:
+    return tuple(map(selectors.expression, globs))
 
 
-def _any(pattern: re.Pattern[str] | None, *texts: str) -> bool:
-    return pattern is not None and any(map(pattern.fullmatch, texts))
+def _any(patterns: Sequence[re.Pattern[str]], *texts: str) -> bool:
+    return any(pattern.match(text) is not None for pattern in patterns for text in texts)

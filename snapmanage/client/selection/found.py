@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from snapmanage.client.selection.origins import recognise
+from snapmanage.core.origins.protection import with_extra_info
 from snapmanage.core.values.ids import own_name
 
 # The keys under which a service may show facts about an object, the best one first. Drivers have keys of their own.
@@ -58,14 +60,14 @@ class Found:
     @classmethod
     def of(cls, host: str, entry: Mapping[str, Any]) -> "Found":
         """Read an entry of the detailed list; fields that the service lacks are absent."""
-        extra = {str(key): str(value) for key, value in (entry.get("extra_info") or {}).items()}
+        extra = _with_origin(entry, {str(key): str(value) for key, value in (entry.get("extra_info") or {}).items()})
         facts = extra | {key: value for key, value in entry.items() if value is not None}
         return cls(
             host=host,
             reference=entry["reference"],
             size_gb=int(entry.get("size") or 0),
             reason_not_safe=None if entry.get("safe_to_manage") else entry.get("reason_not_safe") or "not safe",
-            parent=name_of(entry["source_reference"]) if entry.get("source_reference") else None,
+            parent=_parent(entry),
             record_id=entry.get("cinder_id"),
             identity=_first(facts, _IDENTITY),
             created_at=_moment(_first(facts, _CREATED)),
@@ -86,6 +88,21 @@ def name_of(reference: Mapping[str, Any]) -> str:
     if len(reference) == 1 and isinstance(value := next(iter(reference.values())), str):
         return value
     return json.dumps(reference, sort_keys=True)
+
+
+def _parent(entry: Mapping[str, Any]) -> str | None:
+    return name_of(entry["source_reference"]) if entry.get("source_reference") else None
+
+
+def _with_origin(entry: Mapping[str, Any], extra: dict[str, str]) -> dict[str, str]:
+    """Return the additional information, with the origin if the service recognises none and does not manage the entry.
+
+    A service that shows its own fields has looked for an origin.
+    """
+    is_managed = entry.get("cinder_id") or entry.get("reason_not_safe") == _MANAGED
+    if "origin" in extra or is_managed or _IDENTITY[0] in entry:
+        return extra
+    return with_extra_info(extra, recognise(name_of(entry["reference"]), _parent(entry), extra))
 
 
 def _first(facts: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:

@@ -19,8 +19,9 @@ from snapmanage.client.plan.tally import Tally
 from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.registering import Registrar
+from snapmanage.client.work.retrying import Retrier
 from snapmanage.client.work.selecting import scan
-from snapmanage.client.work.verdicts import Send, decide, joined
+from snapmanage.client.work.verdicts import CHANGED, Retry, Send, decide, joined
 from snapmanage.client.work.waiting import Deadline
 
 # Entries in one request, if the service takes batches.
@@ -30,6 +31,8 @@ GRACE_SECONDS = 10.0
 # Seconds between two counts of failed records while entries are sent.
 SECONDS_BETWEEN_COUNTS = 2.0
 VOLUME_FAILED = "volume_failed"
+# Refused retries that are shown.
+SAMPLES = 10
 
 
 class TooManyErrors(errors.Invalid):
@@ -40,10 +43,11 @@ class TooManyErrors(errors.Invalid):
 
 @dataclass(frozen=True)
 class Options:
-    """The number of threads, and whether the command waits for the outcomes."""
+    """The number of threads, whether the command waits for the outcomes, and whether it retries failed records."""
 
     parallel: int = 8
     waits: bool = True
+    retries: bool = False
 
 
 class Applier:
@@ -74,6 +78,8 @@ class Applier:
         self._poster = Poster(api, features, plan.header)
         self._open = ExitStack()
         self._left: Spool[Manage] = self._open.enter_context(Spool[Manage](key=Manage.order))
+        self._failed: list[Outcome] = []
+        self._not_retried: dict[str, Outcome] = {}
         self._volumes: dict[str, RegisterVolume] = {}
         self._volume_keys: frozenset[str] = frozenset()
 
@@ -90,16 +96,21 @@ class Applier:
             # The records are read after the scan: a snapshot that the scan missed has one.
             seen = self._records.outcomes("snapshots")
             for entry, found in joined(iter(planned), iter(scans.entries)):
-                verdict = decide(entry, found, seen.get(entry.key), self._journal.latest.get(entry.key))
-                if isinstance(verdict, Send):
-                    self._left.add(entry)
-                    tally.add(entry)
-                    used.add(entry.volume)
-                else:
-                    self._note(verdict)
+                last = self._journal.latest.get(entry.key)
+                match decide(entry, found, seen.get(entry.key), last, self._options.retries):
+                    case Send():
+                        self._left.add(entry)
+                        tally.add(entry)
+                        used.add(entry.volume)
+                    case Retry(failed):
+                        self._failed.append(failed)
+                    case Outcome() as outcome:
+                        self._note(outcome)
+                        if outcome.why == CHANGED and outcome.record_id:
+                            self._not_retried[outcome.key] = outcome
         self._volume_keys = frozenset(self._volumes)
         self._volumes = {key: volume for key, volume in self._volumes.items() if key in used}
-        tally.volumes = len(self._volumes)
+        tally.volumes, tally.retries = len(self._volumes), len(self._failed)
         return tally
 
     def run(self) -> None:
@@ -108,7 +119,9 @@ class Applier:
         Raise `Interrupted`, `TimedOut` or `TooManyErrors` before the end; the journal is whole in each case.
         """
         registrar = Registrar(self._api, self._features, self._poster, self._records, self._journal, self._deadline)
-        volumes = registrar.ids(self._volumes.values(), self._options.parallel)
+        volumes = registrar.ids(self._volumes.values(), self._options.parallel, self._options.retries)
+        if self._options.retries:
+            self._retry()
         with self._reporter.phase("sending", len(self._left)) as progress:
             self._send_all(volumes, progress)
         if self._options.waits:
@@ -119,7 +132,9 @@ class Applier:
         """Write the outcomes that the records show into the journal, with the reasons of failures."""
         seen = self._records.outcomes("snapshots")
         for outcome in seen.values():
-            if outcome.state is State.FAILED and outcome.text is None:
+            if outcome.state is State.FAILED and outcome.key in self._not_retried:
+                outcome = self._not_retried[outcome.key]
+            elif outcome.state is State.FAILED and outcome.text is None:
                 why, text = self._records.reason(outcome.record_id or "")
                 outcome = Outcome(outcome.key, State.FAILED, outcome.record_id, why or outcome.why, text)
             self._note(outcome)
@@ -149,6 +164,13 @@ class Applier:
     def _note(self, outcome: Outcome) -> None:
         if self._journal.latest.get(outcome.key) != outcome:
             self._journal.write([outcome])
+
+    def _retry(self) -> None:
+        """Retry the failed records, and show why some of them are not retried."""
+        retrier = Retrier(self._poster, self._records, self._journal, self._reporter, self._deadline)
+        self._not_retried |= retrier.run(self._failed, self._options.parallel)
+        for outcome in list(self._not_retried.values())[:SAMPLES]:
+            self._reporter.line(f"snapshot {outcome.record_id} is not retried: {outcome.text}")
 
     def _send_all(self, volumes: dict[str, Outcome], progress: Progress) -> None:
         parts = parts_of(self._sendable(volumes), BATCH if self._features.takes_batches else 1)

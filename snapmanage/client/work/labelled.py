@@ -42,6 +42,12 @@ class LabelledRecords:
         except Refused:
             return self._message(record_id)
 
+    def was_unmanaged(self, record_id: str) -> bool:
+        """Return whether the last operation on a snapshot was to unmanage it, as far as the service shows it."""
+        answer = self._api.send("GET", f"/snapshots/{record_id}/operation")
+        events = answer.body.get("operation", {}).get("events", []) if answer.is_success else []
+        return bool(events) and str(events[-1].get("event_type")).startswith("snapshot.unmanage.")
+
     def _message(self, record_id: str) -> tuple[str | None, str | None]:
         try:
             found = self._api.get("/messages", resource_uuid=record_id).get("messages", [])

@@ -1,6 +1,6 @@
 """Register the volumes of a plan, and wait until their snapshots can be managed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
@@ -33,12 +33,17 @@ class Registrar:
         self._records = records
         self._deadline = deadline
 
-    def ids(self, volumes: Collection[RegisterVolume], parallel: int) -> dict[str, Outcome]:
-        """Return the outcome of each volume by its key: DONE with its id, or FAILED."""
+    def ids(self, volumes: Collection[RegisterVolume], parallel: int, retries: bool = False) -> dict[str, Outcome]:
+        """Return the outcome of each volume by its key: DONE with its id, or FAILED.
+
+        With `retries`, volumes whose registration failed are registered again.
+        """
         if not volumes:
             return {}
         seen = self._records.outcomes("volumes")
         missing = [volume for volume in volumes if volume.key not in seen]
+        if retries:
+            self._retry([seen[volume.key] for volume in volumes if volume.key in seen], parallel)
         sent = {outcome.key: outcome for outcome in in_parallel(parallel, self._send, missing)}
         return self._owned_by_others(volumes, sent) | self._awaited()
 
@@ -49,6 +54,12 @@ class Registrar:
         outcome = self._poster.register(volume)
         self._journal.write([outcome])
         return outcome
+
+    def _retry(self, seen: Iterable[Outcome], parallel: int) -> None:
+        """Retry the failed ones; one whose retry is refused stays failed."""
+        failed = [outcome.record_id for outcome in seen if outcome.state is State.FAILED and outcome.record_id]
+        for _ in in_parallel(parallel, self._poster.retry_volume, failed):
+            self._deadline.check()
 
     def _awaited(self) -> dict[str, Outcome]:
         """Return the outcomes of the labelled volumes, once none of them is in progress."""

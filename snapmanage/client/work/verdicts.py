@@ -22,6 +22,13 @@ class Send:
     entry: Manage
 
 
+@dataclass(frozen=True)
+class Retry:
+    """The record of an entry has failed, and its operation must be carried out again."""
+
+    failed: Outcome
+
+
 def of_record(key: str, record: Record) -> Outcome:
     """Return the outcome that a record shows."""
     if record.status.startswith(FAILED_STATUS):
@@ -31,18 +38,28 @@ def of_record(key: str, record: Record) -> Outcome:
     return Outcome(key, State.DONE, record.record_id)
 
 
-def decide(entry: Manage, found: Found | None, seen: Outcome | None, last: Outcome | None) -> Send | Outcome:
-    """Return `Send`, or the outcome of an entry that must not be sent.
+def decide(
+    entry: Manage, found: Found | None, seen: Outcome | None, last: Outcome | None, retries: bool = False
+) -> Send | Retry | Outcome:
+    """Return `Send`, `Retry` for a failed record if `retries`, or the outcome of an entry that must not be sent.
 
     `seen` is the outcome that the entry's record shows, `last` that of the journal.
     """
     if seen is not None:
-        return seen
+        return _retry(entry, found, seen) if retries and seen.state is State.FAILED else seen
     if last is not None and last.record_id is not None:
         return Outcome(entry.key, State.UNDONE, last.record_id, UNDONE, "its record was unmanaged; make a new plan")
     if why := _changed(entry, found):
         return Outcome(entry.key, State.FAILED, None, *why)
     return Send(entry)
+
+
+def _retry(entry: Manage, found: Found | None, failed: Outcome) -> Retry | Outcome:
+    """Return `Retry` unless another object has the name now; the object of the record may have a new name already."""
+    differences = entry.expect.differences(found) if found is not None else []
+    if differences:
+        return Outcome(entry.key, State.FAILED, failed.record_id, CHANGED, "; ".join(differences))
+    return Retry(failed)
 
 
 def _changed(entry: Manage, found: Found | None) -> tuple[str, str] | None:

@@ -19,7 +19,7 @@ from snapmanage.core.origins.protection import NO_ORIGINS, ORIGIN_KEYS, REFUSES,
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import ids_in
-from snapmanage.core.values.text import cut, printable
+from snapmanage.core.values.text import cut, printable, time_text
 
 T = TypeVar("T")
 Listed = BackendSnapshot | BackendVolume
@@ -33,24 +33,34 @@ UNKNOWN_FILTERS = "filters can't be"
 LONGEST_NAME_PART = 255
 # The fields of an entry in a list without details; snapshots have `source_reference` too.
 SUMMARY = ("reference", "size", "safe_to_manage")
+DETAILS = ("reason_not_safe", "extra_info", "cinder_id")
+# The fields that the Block Storage API does not have: strict clients refuse them.
+OWN_FIELDS = ("snapmanage:identity", "snapmanage:created_at")
 
 
 @dataclass(frozen=True)
 class Manageable:
-    """One entry of a list, such as a volume; `record_id` is set if the object is managed already."""
+    """One entry of a list, such as a volume; `record_id` is set if the object is managed already.
+
+    `identity` and `created_at` are those of the backend, None where the driver does not know them.
+    """
 
     reference: Reference
     size_gb: int
     reason_not_safe: str | None
     record_id: str | None = None
     extra_info: Mapping[str, str] = field(default_factory=dict)
+    identity: str | None = None
+    created_at: datetime | None = None
 
     @property
     def safe_to_manage(self) -> bool:
         return self.reason_not_safe is None
 
-    def as_wire(self) -> dict[str, Any]:
-        """Return the whole entry with the field names of the Block Storage API."""
+    def as_wire(self, own_fields: bool = False) -> dict[str, Any]:
+        """Return the whole entry with the field names of the Block Storage API, and with `OWN_FIELDS` on request."""
+        created_at = time_text(self.created_at) if self.created_at else None
+        own = dict(zip(OWN_FIELDS, (self.identity, created_at), strict=True)) if own_fields else {}
         return {
             "reference": self.reference.value,
             "size": self.size_gb,
@@ -58,7 +68,7 @@ class Manageable:
             "reason_not_safe": self.reason_not_safe,
             "extra_info": dict(self.extra_info) or None,
             "cinder_id": self.record_id,
-        }
+        } | own
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,8 @@ class ManageableSnapshot(Manageable):
 
     source_reference: Reference | None = None
 
-    def as_wire(self) -> dict[str, Any]:
-        entry = super().as_wire()
+    def as_wire(self, own_fields: bool = False) -> dict[str, Any]:
+        entry = super().as_wire(own_fields)
         source = self.source_reference.value if self.source_reference else {}
         return {name: entry[name] for name in SUMMARY} | {"source_reference": source} | entry
 
@@ -251,13 +261,15 @@ def _is_snapshot_of(found: Listed, volume: Volume) -> bool:
 def _entry(found: Listed, owned: Owned, origins: BackendOrigins) -> Manageable:
     reference, record_id = Reference.named(found.name), owned.owner(found)
     reason = _reason_not_safe(found, record_id, owned.references.get(reference.text))
+    facts: dict[str, Any] = {"identity": found.identity or None, "created_at": found.created_at}
     if isinstance(found, BackendVolume):
-        return Manageable(reference, found.size_gb, reason, record_id, found.extra)
+        return Manageable(reference, found.size_gb, reason, record_id, found.extra, **facts)
     # The name of a managed snapshot is that of its record.
     origin = origins.of(found) if record_id is None else None
     reason = reason or origins.reason_not_safe(found, origin)
     source = Reference.named(found.parent) if found.parent else None
-    return ManageableSnapshot(reference, found.size_gb, reason, record_id, with_extra_info(found.extra, origin), source)
+    extra = with_extra_info(found.extra, origin)
+    return ManageableSnapshot(reference, found.size_gb, reason, record_id, extra, **facts, source_reference=source)
 
 
 def _reason_not_safe(found: Listed, record_id: str | None, namesake: str | None) -> str | None:

@@ -39,7 +39,8 @@ class Selectors:
 
     def __post_init__(self) -> None:
         for parameter, text in (("name", self.name), ("source_volume", self.source_volume)):
-            _check_glob(parameter, text)
+            if text is not None:
+                check_glob(parameter, text)
         for parameter, text in (("origin", self.origin), ("class", self.class_name)):
             if text is not None and len(text) > LONGEST_GLOB:
                 raise errors.InvalidRequest(f"{parameter} has {len(text)} characters; the limit is {LONGEST_GLOB}")
@@ -79,27 +80,31 @@ class Selectors:
     def select_origin(self, tool: str | None, class_name: str | None) -> bool:
         """Return whether an entry of this origin is selected."""
         return all(
-            wanted is None or (known is not None and wanted.casefold() == known.casefold())
+            wanted is None or is_same(wanted, known)
             for wanted, known in ((self.origin, tool), (self.class_name, class_name))
         )
 
     @cached_property
     def _name(self) -> re.Pattern[str] | None:
-        return _expression(self.name)
+        return None if self.name is None else expression(self.name)
 
     @cached_property
     def _source(self) -> re.Pattern[str] | None:
-        return _expression(self.source_volume)
+        return None if self.source_volume is None else expression(self.source_volume)
 
 
-def _expression(glob: str | None) -> re.Pattern[str] | None:
+def expression(glob: str) -> re.Pattern[str]:
     """Return the regular expression of a glob; `translate` gives each `*` an atomic group, so it is never slow."""
-    return None if glob is None else re.compile(fnmatch.translate(glob))
+    return re.compile(fnmatch.translate(glob))
 
 
-def _check_glob(parameter: str, glob: str | None) -> None:
-    if glob is None:
-        return
+def is_same(wanted: str, known: str | None) -> bool:
+    """Return whether an origin or a class is the wanted one; the case does not count."""
+    return known is not None and wanted.casefold() == known.casefold()
+
+
+def check_glob(parameter: str, glob: str) -> None:
+    """Raise `InvalidRequest`, which names the parameter, for a glob that is too long or has too many wildcards."""
     if not 1 <= len(glob) <= LONGEST_GLOB:
         raise errors.InvalidRequest(
             f"{parameter} must have 1 to {LONGEST_GLOB} characters, not {len(glob)}; shorten it"

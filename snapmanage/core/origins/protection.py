@@ -8,8 +8,10 @@ from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.origins.patterns import Origin, Origins, Rename
 from snapmanage.core.values.ids import ids_in
 
-# The key of metadata with which an administrator has a snapshot renamed all the same.
-FORCE = "snapmanage:force"
+# Metadata whose keys begin so change what snapmanage does, so only administrators set them.
+OWN_KEYS = "snapmanage:"
+# The key with which an administrator has a snapshot renamed all the same.
+FORCE = f"{OWN_KEYS}force"
 # The beginning of `reason_not_safe`.
 REFUSES = "origin refuses"
 # The metadata of a record have so many pairs at most, and each value so many characters.
@@ -21,18 +23,22 @@ def forced(metadata: Mapping[str, str]) -> bool:
     return metadata.get(FORCE, "").lower() == "true"
 
 
-def require_right_to_force(before: Mapping[str, str], after: Mapping[str, str], is_admin: bool) -> None:
-    """Raise `NotPermitted` if metadata would get another value of `FORCE`, unless the caller is an administrator."""
-    if not is_admin and after.get(FORCE) not in (None, before.get(FORCE)):
+def require_right_to_set(before: Mapping[str, str], after: Mapping[str, str], is_admin: bool) -> None:
+    """Raise `NotPermitted` if metadata would get a new or another pair with one of `OWN_KEYS` by a non-administrator.
+
+    Every caller may keep such a pair, for example in a replacement of all pairs, and remove it.
+    """
+    new = [key for key, value in after.items() if key.startswith(OWN_KEYS) and before.get(key) != value]
+    if new and not is_admin:
         raise errors.NotPermitted(
-            f"Only an administrator may set the metadata {FORCE}, which renames a snapshot that another tool needs; "
-            "leave it out."
+            f"Only an administrator may set the metadata {new[0]}: keys that begin with {OWN_KEYS} change what "
+            "snapmanage does; leave it out."
         )
 
 
-def without_force(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata without `FORCE`, for a sender that isn't known to be an administrator."""
-    return {key: value for key, value in metadata.items() if key != FORCE}
+def without_own_keys(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata without `OWN_KEYS`, for a sender that isn't known to be an administrator."""
+    return {key: value for key, value in metadata.items() if not key.startswith(OWN_KEYS)}
 
 
 def refuse(name: str, origin: Origin) -> None:

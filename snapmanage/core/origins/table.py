@@ -1,4 +1,4 @@
-"""The table of known tools; `docs/reference/origins.md` shows it, with the sources of its facts.
+"""The table of known tools; `docs/reference/origins.md` shows it.
 
 The first pattern that fits counts, so a pattern with more conditions is before a pattern with fewer.
 """

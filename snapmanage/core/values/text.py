@@ -1,6 +1,7 @@
 """Check and escape texts and JSON from outside: databases, parsers, logs and terminals accept only some of them."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -40,6 +41,11 @@ def as_storable(text: str) -> str:
 def cut(text: str, longest: int = LONGEST_SHOWN) -> str:
     """Return the text, or its first `longest` characters and a mark that the rest is missing."""
     return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def time_text(moment: datetime) -> str:
+    """Return a time in UTC in the format of the Block Storage API, which has no time zone."""
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def storable(text: str) -> bool:

@@ -58,6 +58,37 @@ def test_undo_restores_every_old_name_without_the_journal(shell: Shell, world: W
     assert {json.loads(line)["original_name"] for line in report.read_text().splitlines()} == set(NAMES)
 
 
+@pytest.mark.parametrize("prefix", ["", "plan:"], ids=["id", "label"])
+def test_undo_needs_no_file(
+    shell: Shell, world: World, plan: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(shell, plan)
+    plan_id = json.loads(Path(plan).read_text().partition("\n")[0])["id"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    ended = shell.run("undo", f"{prefix}{plan_id}", "--yes")
+
+    assert ended.returncode == 0, ended.stderr
+    assert names(world) == set(NAMES)
+    assert world.client.get("volumes").json()["volumes"] == []
+    [report] = elsewhere.iterdir()
+    assert report.name.startswith(f"{plan_id}.undo-")
+
+
+def test_undo_of_an_unknown_plan_is_refused(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+
+    ended = shell.run("undo", "c40bb7dc-e61f-4c23-9bdb-fb1a66e4fc99", "--yes")
+    missing = shell.run("undo", "nowhere.jsonl", "--yes")
+
+    assert (ended.returncode, missing.returncode) == (1, 1)
+    assert "no snapshot or volume of this project has the metadata adopted-by: plan:c40bb7dc" in ended.stderr
+    assert "nowhere.jsonl can't be read: No such file" in missing.stderr
+    assert names(world).isdisjoint(NAMES)
+
+
 def test_undo_unmanages_selected_snapshots(shell: Shell, world: World, plan: str) -> None:
     apply(shell, plan)
 
@@ -92,8 +123,25 @@ def test_snapshot_that_has_changed_since_the_plan_is_not_sent(shell: Shell, worl
 
     failed = {each["key"]: each for each in journal(plan) if each.get("state") == "failed"}
     assert {each["why"] for each in failed.values()} == {"changed_since_plan"}
-    assert failed["s1"]["text"] == "size was 1, is 7"
+    assert failed["s1"]["text"].startswith("size was 1, is 7; identity was ")
     assert [each["name"] for each in snapshots(world)] == [NAMES[2]]
+
+
+def test_snapshot_that_another_one_of_its_name_and_size_replaces_is_not_sent(
+    shell: Shell, world: World, plan: str
+) -> None:
+    [old] = [each for each in world.driver.list_snapshots() if each.name == NAMES[0]]
+    world.driver.remove(NAMES[0])
+    world.driver.add_snapshot("volume-1", NAMES[0], size_bytes=old.size_bytes)
+    [new] = [each for each in world.driver.list_snapshots() if each.name == NAMES[0]]
+
+    assert apply(shell, plan)[0] == 2
+
+    [failed] = [each for each in journal(plan) if each.get("state") == "failed"]
+    assert failed["why"] == "changed_since_plan"
+    assert f"identity was {old.identity}, is {new.identity}" in failed["text"]
+    assert {each["name"] for each in snapshots(world)} == set(NAMES[1:])
+    assert not any(each.get("key") == failed["key"] and each.get("state") == "sending" for each in journal(plan))
 
 
 def test_one_bad_entry_stops_no_other(shell: Shell, world: World, plan: str) -> None:

@@ -2,13 +2,13 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from snapmanage.drivers.file import FileDriver
+from tests.functional.adopting.plain import plain
 from tests.functional.adopting.shell import Shell
 from tests.functional.client import SERVER
 from tests.functional.world import World, running_world
@@ -26,19 +26,6 @@ def images(tmp_path: Path) -> Path:
         for snapshot in range(SNAPSHOTS):
             (folder / f"disk{volume}.img@s{snapshot:02}").write_bytes(b"data")
     return folder
-
-
-def plain(application: Any) -> Callable[..., Iterable[bytes]]:
-    """Hide the additions of snapmanage from clients, so that the service is like any other Block Storage API."""
-
-    def serve(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        environ.pop("HTTP_IDEMPOTENCY_KEY", None)
-        if environ["PATH_INFO"].endswith("/openapi.json"):
-            environ["PATH_INFO"] = "/nowhere"
-        found: Iterable[bytes] = application(environ, start)
-        return found
-
-    return serve
 
 
 @pytest.fixture(params=["snapmanage", "plain"])

@@ -48,6 +48,13 @@ def test_list_shows_selected_snapshots(shell: Shell, selectors: list[str], chose
     assert [row["Name"] for row in shell.rows("list", "--host", SERVER, *selectors)] == chosen
 
 
+def test_glob_that_the_service_would_refuse_is_refused(shell: Shell) -> None:
+    ended = shell.run("list", "--host", SERVER, "--exclude", "*" * 9)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "--exclude has 9 *; the limit is 8" in ended.stderr
+
+
 def test_foreign_names_are_escaped_in_a_table(shell: Shell, world: World) -> None:
     world.driver.add_snapshot("volume-1", "evil\x1b[31m")
 

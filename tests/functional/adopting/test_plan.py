@@ -78,11 +78,34 @@ def test_template_with_an_unknown_field_is_refused(shell: Shell) -> None:
     assert "unknown field 'colour'" in ended.stderr
 
 
-def test_plan_by_times_that_the_service_does_not_show_warns(shell: Shell) -> None:
-    ended = shell.run("plan", "--host", SERVER, "--out", "-", "--keep", "daily=7")
+def test_plan_by_times_that_the_service_does_not_show_warns(plain_shell: Shell) -> None:
+    ended = plain_shell.run("plan", "--host", SERVER, "--out", "-", "--keep", "daily=7")
 
     assert ended.returncode == 0
     assert ended.stderr.startswith("warning: the service shows no time for 3 of 3 snapshots")
+
+
+def test_plan_expects_the_identity_and_the_time_of_each_snapshot(shell: Shell, world: World) -> None:
+    [known] = [each for each in world.driver.list_snapshots() if each.name == NAMES[0]]
+    assert known.created_at is not None
+
+    _, _, entry = planned(shell, "--name", NAMES[0])
+
+    assert entry["expect"]["identity"] == known.identity
+    assert entry["expect"]["created_at"] == known.created_at.isoformat()
+
+
+def test_plan_for_a_plain_service_knows_the_programs_by_the_names(plain_shell: Shell, plain_world: World) -> None:
+    plain_world.driver.add_snapshot("volume-1", "autosnap_2026-07-30_10:00:01_daily")
+    plain_world.driver.add_snapshot("volume-1", "syncoid_nas_2020-01-27:12:30:01")
+
+    _, _, *entries = planned(plain_shell, "--exclude", "volume-1-*")
+
+    by_origin = {each["do"]: each for each in entries}
+    assert by_origin["manage"]["metadata"]["origin"] == "sanoid"
+    assert by_origin["manage"]["metadata"]["origin-class"] == "daily"
+    assert by_origin["manage"]["warnings"][0].startswith("sanoid: ")
+    assert by_origin["skip"]["why"] == "origin_refuses"
 
 
 def test_plan_is_edited_as_a_table(shell: Shell) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from snapmanage.core.values.text import time_text
+from snapmanage.volume.endpoint import Endpoint
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER, Client, fault
 from tests.functional.world import World, running_world
@@ -42,6 +44,11 @@ def reader(shown: World) -> Iterator[Client]:
 
 def own(view: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in view.items() if name.startswith("snapmanage:")}
+
+
+def entries_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = next(value for name, value in body.items() if name.startswith("manageable-"))
+    return found
 
 
 def get(client: Client, path: str, version: str = ASKED[HEADER]) -> Any:
@@ -98,8 +105,52 @@ def test_detailed_list_has_the_fields_and_the_summary_has_none(shown: World, kno
     assert not any(own(each) for each in get(shown.client, kind)[kind])
 
 
+@pytest.mark.parametrize("list_name", ["os-snapshot-manage", "manageable_volumes"])
+def test_manageable_object_shows_its_identity_and_its_time(shown: World, known: dict[str, str], list_name: str) -> None:
+    by_name = {each.name: each for each in (*shown.driver.list_snapshots(), *shown.driver.list_volumes())}
+
+    entries = entries_of(get(shown.client, f"{list_name}/detail?host={SERVER}"))
+
+    assert {entry["reference"]["source-name"]: own(entry) for entry in entries} == {
+        name: {
+            "snapmanage:identity": by_name[name].identity,
+            "snapmanage:created_at": time_text(at) if (at := by_name[name].created_at) else None,
+        }
+        for name in (entry["reference"]["source-name"] for entry in entries)
+    }
+    assert not any(own(each) for each in entries_of(get(shown.client, f"{list_name}?host={SERVER}")))
+
+
+def test_server_of_an_earlier_release_knows_neither_identity_nor_time(
+    shown: World, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def earlier(
+        endpoint: Endpoint, ctxt: Any, marker: Any, limit: Any, offset: Any, sort_keys: Any, sort_dirs: Any
+    ) -> Any:
+        return answer(endpoint, ctxt, marker, limit, offset, sort_keys, sort_dirs)
+
+    answer = Endpoint.get_manageable_snapshots
+    monkeypatch.setattr(Endpoint, "get_manageable_snapshots", earlier)
+    path = f"os-snapshot-manage/detail?host={SERVER}"
+    before = entries_of(shown.client.get(path).json())
+
+    entries = entries_of(get(shown.client, path))
+
+    assert entries == [each | {"snapmanage:identity": None, "snapmanage:created_at": None} for each in before]
+
+
 @pytest.mark.parametrize("version", ["volume 3.65", "volume latest", "compute 2.1, volume 3.65"])
-@pytest.mark.parametrize("path", ["snapshots/{snapshot}", "snapshots/detail", "volumes/{volume}", "volumes/detail"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "snapshots/{snapshot}",
+        "snapshots/detail",
+        "volumes/{volume}",
+        "volumes/detail",
+        f"os-snapshot-manage/detail?host={SERVER}",
+        f"os-volume-manage/detail?host={SERVER}",
+    ],
+)
 def test_answer_without_the_request_has_no_own_field(
     shown: World, known: dict[str, str], path: str, version: str
 ) -> None:

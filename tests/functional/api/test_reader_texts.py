@@ -242,12 +242,17 @@ def test_refusal_because_of_an_origin_is_the_same_for_everyone(world: World) -> 
 @pytest.mark.parametrize("value", ["true", "false"])
 def test_member_may_not_force_a_new_name(world: World, value: str) -> None:
     snapshot = {"volume_id": world.register_volume(), "ref": add_syncoid(world)}
-    body = {"snapshot": snapshot | {"metadata": {"snapmanage:force": value}}}
+    forced = {"metadata": {"snapmanage:force": value}}
+    volume = {"host": SERVER, "ref": "volume-2"}
 
-    answer = world.client.post("os-snapshot-manage", json=body, headers=MEMBER)
+    answers = [
+        world.client.post("os-snapshot-manage", json={"snapshot": snapshot | forced}, headers=MEMBER),
+        world.client.post("os-volume-manage", json={"volume": volume | forced}, headers=MEMBER),
+    ]
 
-    assert answer.status_code == 403
-    assert fault(answer)[2].startswith("Only an administrator may set the metadata snapmanage:force")
+    for answer in answers:
+        assert fault(answer)[:2] == (403, "forbidden")
+        assert fault(answer)[2].startswith("Only an administrator may set the metadata snapmanage:force")
 
 
 def add_syncoid(world: World) -> str:

@@ -117,6 +117,21 @@ def test_same_reference_on_the_same_volume_is_refused_by_the_other_host_without_
     assert world.manage_snapshot(elsewhere, DAILY)
 
 
+def test_retry_is_refused_if_the_other_host_manages_the_object_meanwhile(
+    world_without_names: World, folder: Path
+) -> None:
+    world, late = world_without_names, f"{DISK}@late"
+    failed_id = world.request_manage(world.register_volume(DISK, host=FIRST), late)
+    assert world.await_settled(failed_id)["status"] == "error"
+    (folder / late).write_bytes(b"data")
+    owner_id = world.manage_snapshot(world.register_volume(DISK, host=SECOND), late)
+
+    refused = world.client.retry(failed_id)
+
+    assert refused.status_code == 409
+    assert f"as snapshot {owner_id}" in refused.text
+
+
 def test_second_name_of_an_owned_object_ends_in_error_without_a_name_template(
     world_without_names: World, folder: Path
 ) -> None:

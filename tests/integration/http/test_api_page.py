@@ -23,7 +23,7 @@ VOLATILE = {
     r"http://127\.0\.0\.1:\d+": "ADDRESS",
     r"(req-)?[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}": "ID",
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d\.\d+)": "TIME",
-    r'"backend_id": "[^"]+"': "BACKEND_ID",
+    r'"(backend_id|snapmanage:identity)": "[^"]+"': "BACKEND_ID",
     r"'/[^']*/backend'": "FOLDER",
     r'"version": "0\.[^"]+"': "VERSION",
 }

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from snapmanage.api.answers import faults
 from snapmanage.testing import needs
-from snapmanage.testing.services.process import running
+from snapmanage.testing.services.process import LOOPBACK, running
 from snapmanage.testing.waiting import until
 from tests.functional.api.serving.programs import Api, running_api
-from tests.functional.api.serving.raw import RawAnswer, request, rest_of
+from tests.functional.api.serving.raw import RawAnswer, request, rest_of, sent
 from tests.functional.client import PROJECT
 from tests.services import nginx as nginx_service
 from tests.services.nginx import NAME, Nginx
@@ -86,6 +87,40 @@ def test_limit_of_a_batch_is_that_of_the_api(nginx: Nginx, path: str, size: int,
     assert refused.status == status
     [fault] = json.loads(refused.body).values()
     assert fault["code"] == status
+
+
+REFUSED = {
+    "method": (b"get /v3 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "request line": (b"\x16\x03\x01 nonsense\r\n\r\n", 400),
+    "missing host": (b"GET /v3 HTTP/1.1\r\n\r\n", 400),
+    "length of the body": (request("POST /v3", "Content-Length: x"), 400),
+    "path outside": (request("GET /../x"), 400),
+    "path of the refusals": (request("GET /nginx-refusal"), 404),
+    "trace": (request("TRACE /v3"), 405),
+    "long header": (request("GET /v3", f"X-Long: {'x' * 9000}"), 413),
+    "long url": (request(f"GET /v3?{'x' * 9000}"), 414),
+    "encoding": (request("POST /v3", "Transfer-Encoding: gzip"), 501),
+    "version": (b"GET /v3 HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+}
+
+
+@pytest.mark.parametrize(("data", "status"), REFUSED.values(), ids=REFUSED)
+def test_request_that_nginx_refuses_is_answered_in_the_form_of_the_api(nginx: Nginx, data: bytes, status: int) -> None:
+    refused = answer(nginx, data)
+
+    check_form(refused, status)
+
+
+def test_request_without_tls_is_answered_in_the_form_of_the_api(nginx: Nginx) -> None:
+    refused = RawAnswer.of(sent(f"{LOOPBACK}:{nginx.port}", request("GET /v3", host=f"Host: {NAME}")))
+
+    check_form(refused, 400)
+
+
+def check_form(refused: RawAnswer, status: int) -> None:
+    assert (refused.status, refused.headers["content-type"]) == (status, "application/json")
+    [(name, fault)] = json.loads(refused.body).items()
+    assert {name: fault} == faults.fault(status, fault["message"])
 
 
 def test_body_in_chunks_arrives_in_one_piece(nginx: Nginx) -> None:

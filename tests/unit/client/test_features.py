@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from snapmanage.client.api.features import SNAPSHOTS, Features, of_description
+from snapmanage.client.api.features import ACTION, SNAPSHOTS, Features, of_description
 
 
 def description(post: list[dict[str, Any]], batch: bool = False) -> dict[str, Any]:
@@ -18,6 +18,17 @@ def test_additions_are_read_from_the_description() -> None:
 
     assert of_description(description(post, batch=True)) == Features(True, True, True, True, frozenset({"host"}))
     assert of_description(description([])) == Features(True, filters=frozenset({"host"}))
+
+
+def test_actions_are_read_from_the_description() -> None:
+    schema: dict[str, Any] = {"properties": {"os-unmanage": {}, "retry": {}}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    document = description([])
+    document["paths"][ACTION] = {"post": {"requestBody": body}}
+
+    assert of_description(document).retries
+    del schema["properties"]["retry"]
+    assert not of_description(document).retries
 
 
 def test_description_of_another_program_shows_no_additions() -> None:

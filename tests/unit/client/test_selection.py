@@ -57,6 +57,18 @@ def test_origin_and_class_are_compared_with_the_extra_information() -> None:
     assert Criteria(origins=("sanoid",), classes=("hourly", "daily")).passes(Found.of("h@b", entry))
 
 
+def test_case_of_origin_and_class_does_not_count() -> None:
+    daily = found(origin="TrueNAS", origin_class="Daily")
+
+    assert Criteria(origins=("sanoid", "truenas"), classes=("DAILY",)).passes(daily)
+    assert not Criteria(origins=("truenas",)).passes(found())
+
+
+def test_case_of_names_counts() -> None:
+    assert not Criteria(names=("DAILY",)).passes(found())
+    assert Criteria(names=("d[a-c]ily",)).passes(found())
+
+
 def test_criteria_survive_the_first_line_of_a_plan() -> None:
     criteria = Criteria(("a",), "b", ("c",), ("d",), NOON, NOON, 1, 2, ("e",), ("f",), True, Retention(3, {"daily": 7}))
 

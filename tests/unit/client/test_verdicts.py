@@ -9,7 +9,7 @@ from snapmanage.client.api.records import Record
 from snapmanage.client.plan.entries import Expect, Manage
 from snapmanage.client.plan.journal import Outcome, State
 from snapmanage.client.selection.found import Found
-from snapmanage.client.work.verdicts import Send, decide, joined, of_record
+from snapmanage.client.work.verdicts import Retry, Send, decide, joined, of_record
 
 HOST = "storage-1@ceph"
 
@@ -44,6 +44,27 @@ def test_entry_with_a_record_is_not_sent(status: str, state: State) -> None:
 
     assert isinstance(verdict, Outcome)
     assert (verdict.state, verdict.record_id) == (state, "id-1")
+
+
+FAILED = Outcome("s1", State.FAILED, "id-1", "unusable", "broken")
+
+
+def test_failed_record_is_retried_on_request() -> None:
+    assert decide(entry(), found(), FAILED, None, retries=True) == Retry(FAILED)
+    assert decide(entry(), None, FAILED, None, retries=True) == Retry(FAILED)
+    assert decide(entry(), found(), FAILED, None) == FAILED
+
+
+def test_record_in_another_status_is_not_retried() -> None:
+    done = Outcome("s1", State.DONE, "id-1")
+
+    assert decide(entry(), None, done, None, retries=True) == done
+
+
+def test_failed_record_whose_object_was_replaced_is_not_retried() -> None:
+    verdict = decide(entry(), found(identity="100ff@5"), FAILED, None, retries=True)
+
+    assert verdict == Outcome("s1", State.FAILED, "id-1", "changed_since_plan", "identity was 100ff@4, is 100ff@5")
 
 
 def test_request_without_an_answer_is_repeated() -> None:

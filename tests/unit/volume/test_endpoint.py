@@ -190,6 +190,14 @@ def test_listing_has_the_form_of_the_rest_api(server: Server) -> None:
     assert entries == [manageable.entries(LISTED, Owned())[0].as_wire()]
 
 
+def test_listing_has_own_fields_on_request(server: Server) -> None:
+    arguments = {"marker": {"source-name": "weekly"}, "limit": 1, "own_fields": True}
+
+    entries = server.dispatch("get_manageable_snapshots", arguments, "1.3")
+
+    assert entries == [manageable.entries(LISTED, Owned())[0].as_wire(own_fields=True)]
+
+
 def test_listing_for_cinder_contains_objects_in_the_form_of_cinder(server: Server) -> None:
     incoming = envelope.open_request(sample_body("call_get_manageable_snapshots"))
 

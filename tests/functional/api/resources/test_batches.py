@@ -12,6 +12,7 @@ from snapmanage.api.access import policy
 from snapmanage.api.handlers.batches import LONGEST_KEY
 from snapmanage.api.request import Limits
 from snapmanage.cmd.wiring import middleware
+from snapmanage.core.origins import protection
 from snapmanage.core.quotas import Limits as QuotaLimits
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage.rules import Rules
@@ -138,6 +139,24 @@ def test_texts_for_callers_who_are_no_administrators_have_no_details(tmp_path: P
     text = "The object on the backend is managed already, or a request to manage it is being carried out."
     assert refusal(for_member)[2] == f"{text} Its record is {taken}."
     assert f"x-{taken}" in refusal(for_admin)[2]
+
+
+def test_member_may_not_force_a_new_name_in_an_entry_and_the_others_are_accepted(tmp_path: Path) -> None:
+    members = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "role:admin or role:member"\n'))
+    with running_world(tmp_path, authenticate=by_token(), policy=members) as world:
+        world.client.headers = token("admin", PROJECT)
+        volume = world.register_volume()
+        forced = {"metadata": {protection.FORCE: "true"}}
+        entries = [entry(volume, "a"), entry(volume, "b", **forced), entry(volume, "c")]
+
+        mixed = outcomes(post(world.client, *entries, headers=token("member", PROJECT)))
+        [alone] = outcomes(post(world.client, entries[1], headers=token("member", PROJECT)))
+        [by_admin] = outcomes(post(world.client, entries[1]))
+
+    assert [each["status"] for each in (*mixed, by_admin)] == [202, 403, 202, 202]
+    assert mixed[1] == alone
+    text = "Only an administrator may set the metadata snapmanage:force"
+    assert (refusal(alone)[:2], refusal(alone)[2][: len(text)]) == ((403, "forbidden"), text)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from snapmanage.core.edits import MOST_PAIRS
+from snapmanage.core.origins.protection import FORCE
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, Client, fault
 from tests.functional.world import OTHER_PROJECT, World, running_world
@@ -40,6 +41,14 @@ def path(request: pytest.FixtureRequest, edited: World, known: dict[str, str]) -
     made = f"{request.param}/{known[request.param]}"
     assert put(edited.client, f"{made}/metadata", {"metadata": {"a": "b"}}).status_code == 200
     return made
+
+
+@pytest.fixture
+def member(edited: World) -> Iterator[Client]:
+    made = edited.another_client()
+    made.headers |= token("member", PROJECT)
+    yield made
+    made.close()
 
 
 def put(client: Client, path: str, body: Any, **more: Any) -> Any:
@@ -290,18 +299,37 @@ def test_policy_is_checked_before_the_record_is_looked_up(edited: World) -> None
     assert fault(answer) == (403, "forbidden", "Policy doesn't allow volume:delete_snapshot to be performed.")
 
 
-def test_own_metadata_of_snapmanage_are_for_administrators(edited: World, path: str) -> None:
-    member, own = edited.another_client(), {"snapmanage:force": "true"}
-    member.headers |= token("member", PROJECT)
-    ways = [
-        ("POST", "", {"metadata": own}),
-        ("PUT", "", {"metadata": own}),
-        ("PUT", "/snapmanage:force", {"meta": own}),
+def test_only_an_administrator_sets_metadata_of_snapmanage(edited: World, member: Client, path: str) -> None:
+    own = {FORCE: "true"}
+    ways: list[tuple[str, str, Any]] = [
+        ("POST", f"{path}/metadata", {"metadata": own}),
+        ("PUT", f"{path}/metadata", {"metadata": own}),
+        ("PUT", f"{path}/metadata/{FORCE}", {"meta": own}),
     ]
+    if one(path) == "volume":
+        ways.append(("PUT", path, {"volume": {"metadata": own}}))
 
-    refused = [member.request(method, f"{path}/metadata{where}", json=body) for method, where, body in ways]
-    allowed = [edited.client.request(method, f"{path}/metadata{where}", json=body) for method, where, body in ways]
+    for method, where, body in ways:
+        refused = member.request(method, where, json=body)
+        seen = metadata(member, path)
+        allowed = edited.client.request(method, where, json=body)
+        edited.client.request("DELETE", f"{path}/metadata/{FORCE}")
 
-    member.close()
-    assert [fault(each)[:2] for each in refused] == [(403, "forbidden")] * 3
-    assert [each.status_code for each in allowed] == [200] * 3
+        assert fault(refused)[:2] == (403, "forbidden")
+        assert fault(refused)[2].startswith(f"Only an administrator may set the metadata {FORCE}")
+        assert (FORCE in seen, allowed.status_code) == (False, 200)
+
+
+def test_member_keeps_or_removes_metadata_of_snapmanage_but_changes_none(
+    edited: World, member: Client, path: str
+) -> None:
+    pairs = {FORCE: "false", "a": "b"}
+    put(edited.client, f"{path}/metadata", {"metadata": pairs})
+
+    kept = put(member, f"{path}/metadata", {"metadata": pairs | {"c": "d"}})
+    changed = put(member, f"{path}/metadata/{FORCE}", {"meta": {FORCE: "true"}})
+    removed = member.request("DELETE", f"{path}/metadata/{FORCE}")
+    back = put(member, f"{path}/metadata", {"metadata": pairs})
+
+    assert [each.status_code for each in (kept, changed, removed, back)] == [200, 403, 200, 403]
+    assert metadata(member, path) == {"a": "b", "c": "d"}

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from snapmanage.core.origins.patterns import Origins
+from snapmanage.core.origins.forms import Form
+from snapmanage.core.origins.patterns import Origins, Pattern, Rename
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.store import services
+from tests.examples import new_id
 from tests.functional.client import SERVER, fault
 from tests.functional.world import PACE, RULES, VOLUME, World, running_world
 
@@ -169,6 +171,25 @@ def test_administrator_may_force_a_new_name(shared: World) -> None:
     shared.client.unmanage(snapshot_id)
     shared.await_unmanaged(snapshot_id)
     assert SYNCOID in names(shared.client.manageable())
+
+
+def test_snapshot_whose_record_is_lost_is_taken_back_under_its_old_id(tmp_path: Path) -> None:
+    old_id = new_id()
+    name = f"snapshot-{old_id}"
+    cinder = Pattern("Cinder", (Form("snapshot-{uuid}"),), Rename.REFUSE, "Cinder names its snapshots so")
+    with running_world(tmp_path, {SERVER: backend()}, replace(RULES, origins=Origins((cinder,)))) as world:
+        world.driver.add_snapshot(VOLUME, name)
+        body = {"snapshot": {"volume_id": world.register_volume(), "ref": name}}
+
+        without_id = world.client.post("os-snapshot-manage", json=body)
+        with_id = world.client.post("os-snapshot-manage", json=body, headers={"Snapmanage-Snapshot-Id": old_id})
+
+        assert (without_id.status_code, with_id.status_code) == (409, 202)
+        assert world.await_settled(old_id)["status"] == "available"
+        assert world.record(old_id).backend_name == name
+        world.client.unmanage(old_id)
+        world.await_unmanaged(old_id)
+        assert name in names(world.client.manageable())
 
 
 def test_backend_without_protection_renames_everything(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from snapmanage.core.backend import Unsafe
 from snapmanage.testing.waiting import until
 from tests.functional.audit.messages import findings
-from tests.functional.client import fault
+from tests.functional.client import SERVER, fault
 from tests.functional.world import VOLUME, World
 
 LATE = "volume-1-snapshot-late"
@@ -77,19 +77,25 @@ def test_record_that_is_not_in_error_is_not_retried(world: World) -> None:
         assert fault(answer) == (400, "badRequest", text)
 
 
-def test_retry_of_an_object_that_is_managed_meanwhile_is_a_conflict(world: World) -> None:
+def test_retry_of_an_object_that_is_managed_meanwhile_is_a_conflict_with_the_owner(world: World) -> None:
     snapshot_id = failed_snapshot(world)
     world.driver.add_snapshot(VOLUME, LATE)
-    world.manage_snapshot(world.record(snapshot_id).volume_id, LATE)
+    owner = world.manage_snapshot(world.record(snapshot_id).volume_id, LATE)
 
-    assert fault(world.client.retry(snapshot_id))[:2] == (409, "conflictingRequest")
+    status, kind, text = fault(world.client.retry(snapshot_id))
+    assert (status, kind) == (409, "conflictingRequest")
+    assert text.endswith(f"is managed or being managed already: it is snapshot {owner}")
 
 
 def test_failed_snapshot_of_a_server_that_is_down_is_removed_and_not_retried(world: World) -> None:
     snapshot_id = failed_snapshot(world)
     world.clock.advance(seconds=timedelta(days=2).total_seconds())
 
-    assert fault(world.client.retry(snapshot_id)) == (400, "badRequest", "Service is unavailable at this time.")
+    status, kind, text = fault(world.client.retry(snapshot_id))
+    assert (status, kind) == (400, "badRequest")
+    assert text.startswith(
+        f"Service is unavailable at this time. The server {SERVER} is down: its last heartbeat is of "
+    )
     assert world.client.unmanage(snapshot_id).status_code == 202
 
     assert world.client.get(f"snapshots/{snapshot_id}").status_code == 404

@@ -1,7 +1,7 @@
 """Lists of manageable snapshots: marked, sorted and paged."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -53,6 +53,28 @@ def test_safe_entry_is_sent_with_every_field() -> None:
         "extra_info": {"lv_attr": "swi---s---"},
         "cinder_id": None,
     }
+
+
+def test_own_fields_are_sent_on_request() -> None:
+    at = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    known, unknown = manageable.entries([examples.found(created_at=at), examples.found_volume(identity="")], Owned())
+
+    assert known.as_wire(own_fields=True) == known.as_wire() | {
+        "snapmanage:identity": "identity of daily",
+        "snapmanage:created_at": "2026-11-01T12:00:00.000000",
+    }
+    assert unknown.as_wire(own_fields=True) == unknown.as_wire() | {
+        "snapmanage:identity": None,
+        "snapmanage:created_at": None,
+    }
+
+
+def test_own_fields_are_shown_to_readers() -> None:
+    (entry,) = manageable.entries([examples.found(extra={"lv_attr": "swi---s---"})], Owned())
+
+    shown = manageable.for_readers(entry.as_wire(own_fields=True))
+
+    assert (shown["snapmanage:identity"], shown["extra_info"]) == ("identity of daily", None)
 
 
 def test_entry_without_a_volume_has_an_empty_source() -> None:

@@ -76,12 +76,18 @@ def test_only_true_forces() -> None:
     assert not protection.forced({})
 
 
-def test_only_an_administrator_may_set_the_key() -> None:
-    protection.require_right_to_force({}, {FORCE: "true"}, is_admin=True)
-    protection.require_right_to_force({FORCE: "true"}, {FORCE: "true", "a": "b"}, is_admin=False)
-    protection.require_right_to_force({FORCE: "true"}, {}, is_admin=False)
-    with pytest.raises(errors.NotPermitted, match="Only an administrator may set the metadata snapmanage:force"):
-        protection.require_right_to_force({FORCE: "false"}, {FORCE: "true"}, is_admin=False)
+@pytest.mark.parametrize("key", [FORCE, "snapmanage:later"])
+def test_only_an_administrator_may_set_keys_of_snapmanage(key: str) -> None:
+    protection.require_right_to_set({}, {key: "true"}, is_admin=True)
+    protection.require_right_to_set({key: "true"}, {key: "true", "a": "b"}, is_admin=False)
+    protection.require_right_to_set({key: "true"}, {}, is_admin=False)
+    for before in ({}, {key: "false"}):
+        with pytest.raises(errors.NotPermitted, match=f"Only an administrator may set the metadata {key}: keys that"):
+            protection.require_right_to_set(before, {"a": "b", key: "true"}, is_admin=False)
+
+
+def test_keys_of_snapmanage_are_dropped_for_other_senders() -> None:
+    assert protection.without_own_keys({FORCE: "true", "snapmanage:later": "x", "a": "b"}) == {"a": "b"}
 
 
 def test_list_of_a_backend_names_the_reason_only_where_the_object_would_be_renamed() -> None:
