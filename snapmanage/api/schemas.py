@@ -7,8 +7,8 @@ import jsonschema
 from oslo_utils import strutils
 
 from snapmanage import errors
-from snapmanage.core.edits import MOST_PAIRS
 from snapmanage.core.values import ids
+from snapmanage.core.values.metadata import MOST_PAIRS
 from snapmanage.core.values.text import cut
 
 LARGEST_OFFSET = 2**31 - 1

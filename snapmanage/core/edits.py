@@ -12,11 +12,9 @@ from snapmanage import errors
 from snapmanage.core.change import Change
 from snapmanage.core.origins import protection
 from snapmanage.core.records import Record, Snapshot, changed
+from snapmanage.core.values.metadata import MOST_PAIRS, with_added
 
 R = TypeVar("R", bound=Record)
-
-# Pairs in the metadata of a record; a page shows up to `osapi_max_limit` records.
-MOST_PAIRS = 128
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,6 @@ def pair(record: Record, key: str) -> dict[str, str]:
         kind = "Snapshot" if isinstance(record, Snapshot) else "Volume"
         raise errors.NotFound(f"{kind} {record.id} has no metadata with key {key}.")
     return {key: record.metadata[key]}
-
-
-def with_added(metadata: Mapping[str, str], added: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the metadata with the pairs that snapmanage adds, unless they are given or would be too many."""
-    together = {**added, **metadata}
-    return together if len(together) <= MOST_PAIRS else metadata
 
 
 def rebase(change: Change[R], name: str | None, metadata: Mapping[str, str]) -> Change[R]:

@@ -21,12 +21,12 @@ from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
 from snapmanage.cmd.process import arguments as command_lines
 from snapmanage.cmd.wiring import management, origins
-from snapmanage.core import edits, reference
+from snapmanage.core import reference
 from snapmanage.core.audit import payloads
 from snapmanage.core.lists import manageable, paging, selectors, sorting, times
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.origins import definitions, forms
-from snapmanage.core.values import text
+from snapmanage.core.values import metadata, text
 from snapmanage.drivers.btrfs import members, paths
 from snapmanage.drivers.cinder import process
 from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img
@@ -84,7 +84,7 @@ VALUES: dict[str, Any] = {
     "wrong passwords of an address": option("wrong_passwords_per_minute", "api"),
     "cost of a hash": f"{http_basic.LOWEST_COST} to {http_basic.HIGHEST_COST}",
     "name, description": f"{VOLUME['name']['maxLength']} characters",
-    "pairs of the metadata of a record, also after an edit": edits.MOST_PAIRS,
+    "pairs of the metadata of a record, also after an edit": metadata.MOST_PAIRS,
     "comparisons of a filter `created_at` or `updated_at`": len(times.OPERATORS),
     "`host` of a new volume": f"{VOLUME['host']['maxLength']} characters",
     "`host` and `cluster` of a list": f"{schemas.LONGEST_HOST} characters",
@@ -108,7 +108,7 @@ VALUES: dict[str, Any] = {
     "`origin` and `class` of manageable": f"{selectors.LONGEST_GLOB} characters each",
     "file of `[DEFAULT] origins_file`": f"{origins.LARGEST_FILE // KIB} KiB, {definitions.MOST_ENTRIES} entries with "
     f"up to {definitions.MOST_TEXTS} texts each of {definitions.LONGEST_TEXT} characters, {forms.MOST_WILDCARDS} `*`",
-    "metadata of a snapshot with those of its": f"{edits.MOST_PAIRS} pairs",
+    "metadata of a snapshot with those of its": f"{metadata.MOST_PAIRS} pairs",
     "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}, of which the API reads "
     f"{queries.SHOWN_BYTES // MIB} MiB",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",

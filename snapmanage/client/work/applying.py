@@ -173,7 +173,7 @@ class Applier:
             self._reporter.line(f"snapshot {outcome.record_id} is not retried: {outcome.text}")
 
     def _send_all(self, volumes: dict[str, Outcome], progress: Progress) -> None:
-        parts = parts_of(self._sendable(volumes), BATCH if self._features.takes_batches else 1)
+        parts = parts_of(self._sendable(volumes), self._batch_size())
         refused, next_count = 0, time.monotonic() + SECONDS_BETWEEN_COUNTS
         for outcomes in in_parallel(self._options.parallel, self._send, self._until_stopped(parts)):
             progress.advance(len(outcomes))
@@ -185,6 +185,11 @@ class Applier:
                 self._check_errors(refused + self._records.count("error"))
             self._check_errors(refused)
         self._deadline.check()
+
+    def _batch_size(self) -> int:
+        """Return the number of entries of a request; a request must not fail much more often than `max_errors`."""
+        size = BATCH if self._features.takes_batches else 1
+        return size if self.max_errors is None else min(size, max(1, self.max_errors))
 
     def _check_errors(self, count: int) -> None:
         if self.max_errors is not None and count > self.max_errors:

@@ -55,4 +55,4 @@ class Retrier:
         answer = self._poster.retry(record_id)
         if answer.is_success or any(f"is {status};" in answer.message for status in ("creating", "available")):
             return Outcome(failed.key, State.ACCEPTED, record_id)
-        return Outcome(failed.key, State.FAILED, record_id, code_of(answer.status), answer.message)
+        return Outcome(failed.key, State.FAILED, record_id, code_of(answer.status, answer.error_code), answer.message)

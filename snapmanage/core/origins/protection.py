@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.core.edits import with_added
 from snapmanage.core.origins.patterns import Origin, Origins, Rename
 from snapmanage.core.values.ids import ids_in
+from snapmanage.core.values.metadata import with_added
 
 # Metadata whose keys begin so change what snapmanage does, so only administrators set them.
 OWN_KEYS = "snapmanage:"

@@ -9,7 +9,7 @@ import pytest
 
 from snapmanage.api.answers.faults import LONGEST_TEXT
 from snapmanage.api.app import MOST_PARAMETERS
-from snapmanage.core.edits import MOST_PAIRS
+from snapmanage.core.values.metadata import MOST_PAIRS
 from snapmanage.manage.queries import SHOWN_BYTES, SHOWN_EVENTS
 from snapmanage.store.audit import log
 from tests.functional.client import SERVER, fault

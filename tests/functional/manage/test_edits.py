@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.edits import MOST_PAIRS, Edit
+from snapmanage.core.edits import Edit
 from snapmanage.core.records import Snapshot, Status, Volume
+from snapmanage.core.values.metadata import MOST_PAIRS
 from snapmanage.manage import edits
 from snapmanage.manage.application import Application
 from snapmanage.store import records

@@ -7,9 +7,10 @@ import pytest
 from snapmanage import errors
 from snapmanage.core import edits, events
 from snapmanage.core.change import Change
-from snapmanage.core.edits import MOST_PAIRS, Edit
+from snapmanage.core.edits import Edit
 from snapmanage.core.events import Step
 from snapmanage.core.records import changed
+from snapmanage.core.values.metadata import MOST_PAIRS
 from tests.examples import NOW, available_volume, snapshot
 
 LATER = NOW + timedelta(minutes=1)

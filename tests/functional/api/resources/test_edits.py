@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from snapmanage.core.edits import MOST_PAIRS
 from snapmanage.core.origins.protection import FORCE
+from snapmanage.core.values.metadata import MOST_PAIRS
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, Client, fault
 from tests.functional.world import OTHER_PROJECT, World, running_world
