@@ -121,7 +121,7 @@ def test_content_type_may_have_a_charset(shared: World, volume_id: str) -> None:
     [
         ("DELETE", "os-snapshot-manage", {"GET", "POST", "OPTIONS"}),
         ("PUT", "snapshots", {"GET", "OPTIONS"}),
-        ("DELETE", f"snapshots/{uuid.UUID(int=1)}", {"GET", "OPTIONS"}),
+        ("POST", f"snapshots/{uuid.UUID(int=1)}", {"GET", "PUT", "DELETE", "OPTIONS"}),
         ("GET", f"snapshots/{uuid.UUID(int=1)}/action", {"POST", "OPTIONS"}),
         ("POST", "/v3", {"GET", "OPTIONS"}),
     ],
