@@ -142,11 +142,15 @@ def test_diff_shows_changed_missing_and_new_snapshots(shell: Shell, world: World
     world.driver.remove(NAMES[1])
     world.driver.add_snapshot("volume-1", "fresh")
 
+    changes = (
+        "size was 1, is 7; identity was fake-2, is fake-5; "
+        "created_at was 2024-01-01T00:00:02+00:00, is 2024-01-01T00:00:05+00:00"
+    )
     assert difference(shell, plan) == (
         1,
         [
             ("new", "fresh", "it is not in the plan"),
-            ("changed", NAMES[0], "size was 1, is 7"),
+            ("changed", NAMES[0], changes),
             ("gone", NAMES[1], "it is not on the backend"),
         ],
     )
