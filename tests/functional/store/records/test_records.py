@@ -42,6 +42,7 @@ def full_snapshot(**fields: Any) -> Snapshot:
         updated_at=NOW + SECOND,
         deleted_at=NOW + 2 * SECOND,
         storage="array:1",
+        upstream="cinder",
         **fields,
     )
 
