@@ -51,7 +51,7 @@ class Service:
 class ApiRequest:
     """A parsed request; `body` has been checked against its schema.
 
-    With `own_fields`, the caller asks for the fields that the Block Storage API does not have. With `everywhere`, it
+    With `own_fields`, the caller requires the fields that the Block Storage API does not have. With `everywhere`, it
     may see and change the records of all projects, otherwise of its own project.
     """
 

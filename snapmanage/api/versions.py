@@ -10,7 +10,7 @@ from snapmanage import errors
 from snapmanage.core.values.text import cut
 
 SERVICE = "volume"
-# The service type under which a client asks for snapmanage's own fields.
+# The service type under which a client requires snapmanage's own fields.
 OWN_SERVICE = "snapmanage"
 HEADER = "OpenStack-API-Version"
 

@@ -64,7 +64,7 @@ def snapshot_detail(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _own_fields(request: ApiRequest, record: Record) -> dict[str, Any]:
-    """Return the fields that only snapmanage has, for a caller that asks for them."""
+    """Return the fields that only snapmanage has, for a caller that requires them."""
     if not request.own_fields:
         return {}
     view = {

@@ -12,7 +12,7 @@ from snapmanage.store import outbox, records
 
 
 def unmanage_volume(app: Application, volume_id: str, requester: Requester, everywhere: bool = False) -> Volume:
-    """Unmanage a volume without snapshots, in whatever status it is; return its tombstone.
+    """Unmanage a volume without snapshots, of any status; return its tombstone.
 
     The volume must belong to the requester's project, unless the requester may act `everywhere`.
     Raise `VolumeNotFound`, or `InvalidState` if the volume has snapshots.

@@ -31,7 +31,7 @@ _SNAPSHOT = {
     "size": COUNT,
     "metadata": METADATA,
 }
-# Fields that only snapmanage has, for a request that asks for them.
+# Fields that only snapmanage has, for a request that requires them.
 _OWN = {
     "snapmanage:reference": REFERENCE,
     "snapmanage:backend_name": or_null(TEXT),

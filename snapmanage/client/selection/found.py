@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from snapmanage.client.selection.origins import recognise
+from snapmanage.core.lists.manageable import ALREADY_MANAGED
 from snapmanage.core.origins.protection import with_extra_info
 from snapmanage.core.values.ids import own_name
 
 # The keys under which a service may show facts about an object, the best one first. Drivers have keys of their own.
 _IDENTITY = ("snapmanage:identity", "identity", "source-id")
 _CREATED = ("snapmanage:created_at", "created_at", "origin-created-at")
-_MANAGED = "already managed"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Found:
 
     @property
     def is_managed(self) -> bool:
-        return self.record_id is not None or self.reason_not_safe == _MANAGED
+        return self.record_id is not None or self.reason_not_safe == ALREADY_MANAGED
 
     @classmethod
     def of(cls, host: str, entry: Mapping[str, Any]) -> "Found":
@@ -99,7 +99,7 @@ def _with_origin(entry: Mapping[str, Any], extra: dict[str, str]) -> dict[str, s
 
     A service that shows its own fields has looked for an origin.
     """
-    is_managed = entry.get("cinder_id") or entry.get("reason_not_safe") == _MANAGED
+    is_managed = entry.get("cinder_id") or entry.get("reason_not_safe") == ALREADY_MANAGED
     if "origin" in extra or is_managed or _IDENTITY[0] in entry:
         return extra
     return with_extra_info(extra, recognise(name_of(entry["reference"]), _parent(entry), extra))

@@ -9,18 +9,20 @@ from snapmanage.client.plan import templates
 from snapmanage.client.plan.entries import Entry, Expect, Manage, RegisterVolume, Skip
 from snapmanage.client.plan.rows import Row
 from snapmanage.client.selection.found import Found
+from snapmanage.core.lists.manageable import ALREADY_MANAGED
+from snapmanage.core.origins import protection
 from snapmanage.core.values.text import printable
 
 DEFAULT_NAME = "{name}"
 REFUSES = "origin_refuses"
 # The beginning of `reason_not_safe`, and the code of the reason.
 _REASONS = {
-    "origin refuses": REFUSES,
-    "already managed": "already_managed",
+    protection.REFUSES: REFUSES,
+    ALREADY_MANAGED: "already_managed",
     "in use": "in_use",
     "unusable": "unusable",
 }
-FORCE = {"snapmanage:force": "true"}
+FORCE = {protection.FORCE: "true"}
 
 
 @dataclass(frozen=True)
