@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import snapmanage.cmd  # noqa: F401 - selects threads before the first import of oslo.messaging
-from benchmarks import backlog, consume, floors, listing, machine, post, relay, start, takeover
+from benchmarks import adopt, backlog, consume, floors, listing, machine, post, relay, start, takeover
 from benchmarks.world import World, world
 
 GROWN = 2000
@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "post.8.served": partial(post.measure_many_clients, clients=8, served=True),
     "post.batch": post.measure_batches,
     "post.batch.sqlite": partial(post.measure_batches, in_sqlite=True),
+    "adopt": adopt.run,
     "list": listing.measure_large_backend,
     "list.lvm": listing.measure_lvm,
     "start": start.run,
