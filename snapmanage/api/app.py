@@ -200,7 +200,8 @@ def _answer_http_error(request: falcon.Request, response: falcon.Response, error
 def _explain_missing(path: str) -> str:
     """Return why no route has the path, as far as its parts show it."""
     _, root, project, *rest = [*path.split("/"), "", ""]
-    if root == "v3" and rest[0] in _RESOURCES and project not in _RESOURCES:
+    is_project = ProjectConverter().convert(project) is not None
+    if root == "v3" and rest[0] in _RESOURCES and project not in _RESOURCES and not is_project:
         return (
             f"The project id {cut(project)!r} in the path must have hexadecimal digits and hyphens only, such as "
             f"{EXAMPLE_PROJECT}."

@@ -33,7 +33,7 @@ class Apply(ApiCommand):
         parser.add_argument(
             "--max-errors",
             type=running.max_errors,
-            metavar="N|P%%",
+            metavar="N|P%",
             help="send no further entry after more than N failures, or P%% of the entries (default: no limit)",
         )
         parser.add_argument(

@@ -14,6 +14,7 @@ from snapmanage.client.plan.journal import Outcome
 from snapmanage.client.reports.formats import FORMATS
 from snapmanage.client.reports.outcomes import COLUMNS, GROUP_COLUMNS, groups, lines
 from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.verdicts import had_record, unmanaged
 from snapmanage.files import new_file
 
 
@@ -51,8 +52,9 @@ class Report(ListCommand):
             seen = LabelledRecords(api, plan.header.label).outcomes("snapshots")
         except errors.Unavailable as error:
             self.app.stderr.write(f"{error}; the report shows the journal\n")
-            seen = {}
-        return noted | {key: _detailed(outcome, noted.get(key)) for key, outcome in seen.items()}
+            return noted
+        gone = {key: unmanaged(each) for key, each in noted.items() if key not in seen and had_record(each)}
+        return noted | gone | {key: _detailed(outcome, noted.get(key)) for key, outcome in seen.items()}
 
 
 def _detailed(seen: Outcome, noted: Outcome | None) -> Outcome:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parallel", type=_threads, default=8, metavar="N", help="requests at a time, 1 to 32 (default: %(default)s)"
     )
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="exit with 3 after this time; run the command again later"
+        "--timeout", type=seconds, metavar="SECONDS", help="exit with 3 after this time; run the command again later"
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before the first request")
     parser.add_argument(
@@ -46,14 +46,14 @@ def _threads(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     try:
-        seconds = float(text)
+        found = float(text)
     except ValueError:
-        seconds = -1
-    if not 0 < seconds < 1e9:
+        found = -1
+    if not 0 < found < 1e9:
         raise argparse.ArgumentTypeError(f"{cut(repr(text))} must be a number of seconds above 0")
-    return seconds
+    return found
 
 
 def confirm(is_confirmed: bool, reporter: Reporter, stdin: TextIO) -> bool:

@@ -8,6 +8,7 @@ from snapmanage.client.selection import durations
 from snapmanage.client.selection.criteria import Criteria, regular_expression
 from snapmanage.client.selection.retention import Retention, parse_keep
 from snapmanage.core.lists.selectors import check_glob
+from snapmanage.core.values.text import cut
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--origin", action="append", default=[], help="made by this program, such as sanoid")
     group.add_argument("--class", action="append", default=[], dest="origin_class", help="of this class, such as daily")
     group.add_argument("--orphans", action="store_true", help="only snapshots without a volume")
-    group.add_argument("--latest", type=int, metavar="N", help="the newest N of each volume")
+    group.add_argument("--latest", type=_count, metavar="N", help="the newest N of each volume")
     group.add_argument(
         "--keep",
         metavar="PERIOD=N,…",
         help="of each volume the newest one of each of the last N periods: hourly, daily, weekly, monthly or yearly",
     )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{cut(repr(text))} must be a number from 0 to 999999999")
+    return int(text)
 
 
 def _add_names(group: argparse._ArgumentGroup) -> None:

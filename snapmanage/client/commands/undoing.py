@@ -17,6 +17,7 @@ from snapmanage.client.plan import journal
 from snapmanage.client.plan.entries import LABEL, LABEL_KEY, Header
 from snapmanage.client.plan.file import PlanFile, write_line
 from snapmanage.client.plan.journal import Journal
+from snapmanage.client.selection.criteria import Criteria
 from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.undoing import Choice, Undoer, report_line
 from snapmanage.client.work.waiting import Deadline
@@ -51,7 +52,7 @@ class Undo(ApiCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         reporter = Reporter(self.app.stderr, parsed_args.log_json)
-        choice = Choice(selectors.criteria(parsed_args), parsed_args.only == "failed")
+        choice = Choice(_criteria(parsed_args), parsed_args.only == "failed")
         plan = _plan_or_id(parsed_args.plan)
         api, features = self.connect_and_discover()
         header = _header(plan, api)
@@ -90,6 +91,17 @@ class Undo(ApiCommand):
         if choice.is_everything and not options.keep_volumes and not remaining:
             reporter.line("volumes: {} unmanaged, {} kept".format(*undoer.unmanage_volumes(options.parallel)))
         return running.SOME_FAILED if remaining else running.ALL_DONE
+
+
+def _criteria(options: argparse.Namespace) -> Criteria:
+    """Return the selectors; raise `InvalidRequest` for those that need times, since a record has none of its object."""
+    criteria = selectors.criteria(options)
+    if criteria.needs_times:
+        raise errors.InvalidRequest(
+            "undo can't select by times: omit --older-than, --newer-than, --created-before, --created-after, --latest "
+            "and --keep, and use the selectors of names, sizes and origins"
+        )
+    return criteria
 
 
 def _plan_or_id(text: str) -> PlanFile | str:

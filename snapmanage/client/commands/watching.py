@@ -38,8 +38,10 @@ class Watch(ApiCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("--plan", type=Path, metavar="PLAN", help="only the snapshots of this plan")
-        parser.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="default: %(default)s")
-        parser.add_argument("--timeout", type=float, metavar="SECONDS", help="exit with 3 after this time")
+        parser.add_argument(
+            "--interval", type=running.seconds, default=2.0, metavar="SECONDS", help="default: %(default)s"
+        )
+        parser.add_argument("--timeout", type=running.seconds, metavar="SECONDS", help="exit with 3 after this time")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:

@@ -223,13 +223,27 @@ def _manage(value: Mapping[str, Any]) -> Manage:
         host=required_text(value, "host"),
         reference=_reference(value),
         name=str(value.get("name") or ""),
-        expect=Expect(int(expect.get("size", 0)), *(expect.get(key) for key in ("volume", "identity", "created_at"))),
-        snapshot_id=value.get("id"),
-        renamed_to=renames.get("to"),
-        description=value.get("description"),
+        expect=_expect(expect),
+        snapshot_id=_optional_text(value, "id"),
+        renamed_to=_optional_text(renames, "to"),
+        description=_optional_text(value, "description"),
         metadata={str(key): str(each) for key, each in _object(value, "metadata").items()},
         warnings=tuple(map(str, value.get("warnings") or ())),
     )
+
+
+def _expect(value: Mapping[str, Any]) -> Expect:
+    size = value.get("size", 0)
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise errors.InvalidRequest(f"the field size must be a whole number, not {cut(repr(size))}")
+    return Expect(size, *(_optional_text(value, name) for name in ("volume", "identity", "created_at")))
+
+
+def _optional_text(value: Mapping[str, Any], name: str) -> str | None:
+    text = value.get(name)
+    if text is not None and not isinstance(text, str):
+        raise errors.InvalidRequest(f"the field {name} must be a text or null, not {cut(repr(text))}")
+    return text
 
 
 def required_text(value: Mapping[str, Any], name: str) -> str:

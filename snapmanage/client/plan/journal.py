@@ -57,14 +57,18 @@ class Journal:
     def __init__(self, descriptor: int, plan_id: str, path: Path) -> None:
         self.latest: dict[str, Outcome] = {}
         self._descriptor = descriptor
+        self._path = path
         self._lock = threading.Lock()
         self._replay(plan_id, path)
 
     def write(self, outcomes: Iterable[Outcome], durable: bool = False) -> None:
-        """Append outcomes; with `durable` they survive a crash of the machine before this method returns."""
+        """Append outcomes; with `durable` they survive a crash of the machine before this method returns.
+
+        Raise `Unavailable` if the file can't be written.
+        """
         outcomes = list(outcomes)
         text = "".join(json.dumps(each.as_json(), separators=(",", ":")) + "\n" for each in outcomes)
-        with self._lock:
+        with self._lock, _reported(self._path):
             _write_whole(self._descriptor, text.encode())
             if durable:
                 os.fdatasync(self._descriptor)
@@ -74,10 +78,11 @@ class Journal:
         with os.fdopen(os.dup(self._descriptor), encoding="utf-8", errors="replace") as file:
             file.seek(0)
             has_owner, self.latest = _replayed(file, plan_id, path)
-        if not has_owner:
-            os.ftruncate(self._descriptor, 0)
-            _write_whole(self._descriptor, json.dumps({"plan": plan_id}).encode())
-        _write_whole(self._descriptor, b"\n")  # ends a line that was cut off
+        with _reported(path):
+            if not has_owner:
+                os.ftruncate(self._descriptor, 0)
+                _write_whole(self._descriptor, json.dumps({"plan": plan_id}).encode())
+            _write_whole(self._descriptor, b"\n")  # ends a line that was cut off
 
 
 @contextmanager
@@ -145,6 +150,15 @@ def _plan_of(line: str) -> str | None:
         return str(json.loads(line)["plan"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Raise `Unavailable` if the file can't be written: a run that has begun can continue when there is space again."""
+    try:
+        yield
+    except OSError as error:
+        raise errors.Unavailable(f"{readable(str(path))} can't be written: {error.strerror}") from error
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

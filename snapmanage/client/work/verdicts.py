@@ -38,6 +38,16 @@ def of_record(key: str, record: Record) -> Outcome:
     return Outcome(key, State.DONE, record.record_id)
 
 
+def had_record(noted: Outcome) -> bool:
+    """Return whether an outcome of the journal names a record that nobody was known to have unmanaged."""
+    return noted.record_id is not None and noted.state is not State.UNDONE
+
+
+def unmanaged(noted: Outcome) -> Outcome:
+    """Return the outcome of an entry whose record is gone."""
+    return Outcome(noted.key, State.UNDONE, noted.record_id, UNDONE, "its record was unmanaged")
+
+
 def decide(
     entry: Manage, found: Found | None, seen: Outcome | None, last: Outcome | None, retries: bool = False
 ) -> Send | Retry | Outcome:

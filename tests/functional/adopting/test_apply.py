@@ -97,6 +97,19 @@ def test_undo_unmanages_selected_snapshots(shell: Shell, world: World, plan: str
     assert names(world) & set(NAMES) == {NAMES[0]}
 
 
+@pytest.mark.parametrize("selector", [("--latest", "1"), ("--keep", "daily=1"), ("--older-than", "1d")])
+def test_undo_by_times_is_refused_since_records_have_none(
+    shell: Shell, world: World, plan: str, selector: tuple[str, str]
+) -> None:
+    apply(shell, plan)
+
+    code, lines = undo(shell, plan, *selector)
+
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith("undo can't select by times: omit --older-than")
+    assert names(world).isdisjoint(NAMES)
+
+
 def test_undone_plan_is_not_carried_out_again(shell: Shell, world: World, plan: str) -> None:
     apply(shell, plan)
     undo(shell, plan)

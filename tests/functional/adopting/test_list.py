@@ -89,6 +89,13 @@ def test_selector_without_a_meaning_is_refused_with_its_name(shell: Shell) -> No
     assert ended.stderr.startswith("--older-than must be a number with a unit")
 
 
+def test_negative_number_of_newest_snapshots_is_refused(shell: Shell) -> None:
+    ended = shell.run("list", "--host", SERVER, "--latest=-1")
+
+    assert ended.returncode != 0
+    assert "argument --latest: '-1' must be a number from 0" in ended.stderr
+
+
 def test_client_command_without_its_libraries_names_the_extra(tmp_path: Path) -> None:
     (tmp_path / "cliff.py").write_text("raise ModuleNotFoundError('no cliff', name='cliff')\n")
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from snapmanage import errors
+from snapmanage.client.plan.entries import entry_of
 from snapmanage.core.backend import Unsafe
 from tests.functional.adopting.shell import Shell
 from tests.functional.client import SERVER
@@ -196,6 +198,25 @@ def test_file_that_is_no_plan_is_refused_with_its_line(shell: Shell, text: str, 
 
     assert ended.returncode == 1
     assert complaint in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "complaint"),
+    [
+        ("id", 7, "the field id must be a text or null, not 7"),
+        ("description", [], "the field description must be a text or null, not []"),
+        ("expect", {"size": "x"}, "the field size must be a whole number, not 'x'"),
+        ("expect", {"identity": 1}, "the field identity must be a text or null, not 1"),
+        ("renames", {"to": 1}, "the field to must be a text or null, not 1"),
+    ],
+)
+def test_wrong_field_of_an_edited_plan_is_named(field: str, wrong: object, complaint: str) -> None:
+    entry = {"do": "manage", "key": "s1", "volume": "v1", "host": "a@b", "ref": {"source-name": "x"}}
+
+    with pytest.raises(errors.InvalidRequest) as refused:
+        entry_of(entry | {field: wrong})
+
+    assert str(refused.value) == complaint
 
 
 def test_show_restricts_the_entries_to_a_reason(shell: Shell, world: World) -> None:

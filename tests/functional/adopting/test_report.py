@@ -51,6 +51,17 @@ def test_report_before_an_apply_and_after_an_undo(shell: Shell, world: World, pl
     assert (after["Outcome"], after["Count"]) == ("undone", 3)
 
 
+def test_report_shows_what_another_machine_has_undone(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    elsewhere = Path(plan).rename(shell.folder / "elsewhere.jsonl")
+    undo(shell, str(elsewhere), "--name", NAMES[0])
+    elsewhere.rename(plan)
+
+    rows = shell.rows("report", plan)
+
+    assert [(row["Outcome"], row["Count"]) for row in rows] == [("done", 2), ("undone", 1)]
+
+
 def test_report_shows_the_journal_if_the_service_does_not_answer(shell: Shell, world: World, plan: str) -> None:
     apply(shell, plan)
 
@@ -177,6 +188,14 @@ def test_watch_ends_with_the_counts_and_the_last_errors(shell: Shell, world: Wor
     assert (ended.returncode, counts) == (0, "0 creating, 0 available, 0 unmanaging, 3 error")
     assert len(reasons) == 3
     assert all("broken" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("option", ["--interval", "--timeout"])
+@pytest.mark.parametrize("value", ["nan", "0", "-1"])
+def test_watch_refuses_a_time_that_is_none(shell: Shell, option: str, value: str) -> None:
+    ended = shell.run("watch", f"{option}={value}")
+
+    assert f"argument {option}: '{value}' must be a number of seconds above 0" in ended.stderr
 
 
 def test_watch_of_work_that_does_not_end_times_out(shell: Shell, world: World, plan: str) -> None:

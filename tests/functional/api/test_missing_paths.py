@@ -31,7 +31,17 @@ def test_project_id_that_is_not_hexadecimal_is_explained(shared: World, path: st
     assert f"The project id '{project}' in the path must have hexadecimal digits" in fault(answer)[2]
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v3/nowhere", "/v3/demo/nowhere", f"/v3/{PROJECT}/nowhere", "/v3/demo"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nowhere",
+        "/v3/nowhere",
+        "/v3/demo/nowhere",
+        f"/v3/{PROJECT}/nowhere",
+        "/v3/demo",
+        f"/v3/{PROJECT}/snapshots/a/nowhere",
+    ],
+)
 def test_other_unknown_path_names_the_description_of_all_paths(shared: World, path: str) -> None:
     assert "GET /v3/openapi.json lists the paths that exist" in fault(shared.client.get(path))[2]
 

@@ -1,5 +1,6 @@
 """The journal survives crashes, and the spool keeps order with little memory."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -22,6 +23,14 @@ FAILED = Outcome("s2", State.FAILED, None, "quota_exceeded", "too many")
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
     return tmp_path / "plan.jsonl"
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", refuse)
 
 
 def written(plan: Path, *outcomes: Outcome) -> Path:
@@ -75,6 +84,11 @@ def test_pipe_at_the_place_of_the_journal_is_refused(plan: Path) -> None:
 
     with pytest.raises(errors.InvalidRequest, match="must be a file of this user"), journal.opened(plan, PLAN_ID):
         pass
+
+
+def test_journal_that_cannot_be_written_names_its_file_and_the_reason(plan: Path, full_disk: None) -> None:
+    with pytest.raises(errors.Unavailable, match=r"plan\.jsonl\.journal can't be written: No space left on device"):
+        written(plan, DONE)
 
 
 def test_spool_is_read_in_order_as_often_as_needed() -> None:
