@@ -27,7 +27,7 @@ from snapmanage.core.lists import manageable, paging, selectors, sorting, times
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.origins import definitions, forms
 from snapmanage.core.values import metadata, text
-from snapmanage.drivers.btrfs import members, paths
+from snapmanage.drivers.btrfs import members, paths, snapper
 from snapmanage.drivers.cinder import process
 from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img
 from snapmanage.drivers.system import commands, deadline
@@ -167,6 +167,7 @@ VALUES: dict[str, Any] = {
     "snapshots inside the images of a directory": f"{directory.MOST_INTERNAL_SNAPSHOTS:,}, and "
     f"{format.MAX_SNAPSHOTS:,} of one",
     "text of the snapshots in a listing": f"{members.MOST_LISTED_BYTES // MIB} MiB",
+    "notes of snapper": f"{snapper.LARGEST // KIB} KiB; {snapper.LONGEST_DESCRIPTION} characters",
     "path of a subvolume": f"{paths.MAX_PATH_BYTES:,} bytes; {paths.MAX_FOLDERS} folders",
     "connections of a process": f"2 times `[database] pool_size`, {2 * conf.DATABASE[1].default}",
     "compiled statements": f"{database.STATEMENTS_KEPT} to {database.STATEMENTS_KEPT * 3 // 2}",

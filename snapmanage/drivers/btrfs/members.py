@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import astuple, dataclass, replace
 
-from snapmanage.drivers.btrfs import obstacles, trees
+from snapmanage.drivers.btrfs import obstacles, snapper, trees
 from snapmanage.drivers.btrfs.paths import TOO_LONG
 from snapmanage.drivers.btrfs.trees import Subvolume
 
@@ -39,6 +39,7 @@ class Member:
     deleted parent has neither name nor identity. `has_snapshots` means that it is a parent of others.
     `size_bytes` is None without quotas and during their count; `counting` is a value of `quotas.Counting`.
     `in_use` and `fault` are reasons why the subvolume can't be renamed; both are empty where it can.
+    `taken_at` and `description` are notes of snapper about a snapshot.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Member:
     counting: str
     in_use: str
     fault: str
+    taken_at: float = 0.0
+    description: str = ""
 
 
 def read(fd: int, names: Collection[str]) -> list[Member] | None:
@@ -68,8 +71,9 @@ def read(fd: int, names: Collection[str]) -> list[Member] | None:
     view = _View(fd, here, found)
     named = ((view.name(each), each) for each in found)
     if names:
-        return [view.member(name, each) for name, each in named if name in names]
-    return _fitting([view.member(name, each) for name, each in named if _is_listed(name, each)], "snapshots")
+        return [_noted(fd, view.member(name, each)) for name, each in named if name in names]
+    listed = (view.member(name, each) for name, each in named if _is_listed(name, each))
+    return _fitting([_noted(fd, each) for each in listed], "snapshots")
 
 
 def read_volumes(fd: int) -> list[Member] | None:
@@ -102,6 +106,16 @@ def names_and_identities(fd: int) -> list[tuple[str, str]] | None:
         return None
     view = _View(fd, here, found)
     return [(view.name(each), view.identity(each)) for each in found]
+
+
+def _noted(fd: int, member: Member) -> Member:
+    """Return the member with the notes about it; an escaped name could be the path of another one."""
+    if not member.is_snapshot or member.name.startswith((ESCAPED, OUTSIDE)):
+        return member
+    notes = snapper.notes(fd, member.name)
+    if notes == snapper.NO_NOTES:
+        return member
+    return replace(member, taken_at=notes.taken_at, description=notes.description)
 
 
 def _is_listed(name: str, each: Subvolume) -> bool:
