@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from snapmanage.api import versions
+from snapmanage.api import defaults, versions
 from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.versions import Version
 from snapmanage.core import reasons
@@ -105,12 +105,12 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
         "created_at": _time(volume.created_at),
         "updated_at": _time(volume.updated_at),
         "user_id": volume.requester.user_id,
-        "availability_zone": None,
+        "availability_zone": defaults.ZONE,
         "bootable": "false",
         "encrypted": False,
         "multiattach": False,
         "attachments": [],
-        "volume_type": None,
+        "volume_type": defaults.TYPE_NAME,
         "snapshot_id": None,
         "source_volid": None,
         "consistencygroup_id": None,
@@ -150,7 +150,7 @@ _VOLUME_ADDITIONS: tuple[tuple[Version, str, Any], ...] = (
     (versions.VOLUME_SERVICE_UUID, "service_uuid", None),
     (versions.VOLUME_SERVICE_UUID, "shared_targets", False),
     (versions.VOLUME_CLUSTER_NAME, "cluster_name", None),
-    (versions.VOLUME_TYPE_ID, "volume_type_id", None),
+    (versions.VOLUME_TYPE_ID, "volume_type_id", defaults.TYPE_ID),
     (versions.VOLUME_ENCRYPTION_KEY_ID, "encryption_key_id", None),
     (versions.CONSUMES_QUOTA, "consumes_quota", True),
 )

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from snapmanage import crash
-from snapmanage.api import lists, views
+from snapmanage.api import defaults, lists, views
 from snapmanage.api.request import Answer, ApiRequest, chosen_id, common_fields, idempotency_key
 from snapmanage.core.records import Snapshot
 from snapmanage.core.values.ids import parse_uuid
@@ -23,7 +23,7 @@ SHAPE = lists.Shape(
     filters={name: name for name in ("id", "name", "status", "volume_id", "user_id")} | {"display_name": "name"},
     sort_keys={name: name for name in ("id", "name", "status", "created_at", "updated_at", "volume_id", "user_id")}
     | {"display_name": "name", "size": "size_gb", "volume_size": "size_gb", "project_id": "project_id"},
-    constants=dict.fromkeys(("availability_zone", "group_snapshot_id")),
+    constants={"availability_zone": defaults.ZONE, "group_snapshot_id": None},
     metadata=True,
     records=True,
 )
