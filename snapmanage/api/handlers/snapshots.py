@@ -11,7 +11,7 @@ from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import UNPLACED
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
-from snapmanage.manage import queries, requests, retries
+from snapmanage.manage import queries, requests, retries, unmanaging
 
 LOG = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def operation(request: ApiRequest) -> Answer:
 def act(request: ApiRequest) -> Answer:
     """Handle `POST /snapshots/{id}/action`: `os-unmanage` and `retry`."""
     act, done = (
-        (requests.unmanage, "Unmanage requested")
+        (unmanaging.unmanage, "Unmanage requested")
         if "os-unmanage" in request.body
         else (retries.retry_snapshot, "Retry requested")
     )
