@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.api import bodies, schemas, versions, views
+from snapmanage.api import bodies, pages, schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.api.views import MANAGEABLE_SNAPSHOTS, MANAGEABLE_VOLUMES, ManageableList
 from snapmanage.core.lists import manageable, selectors, sorting
@@ -45,7 +45,7 @@ def _manageable(request: ApiRequest, kind: ManageableList, detail: bool) -> Answ
         answer = _answer(request, server, f"get_{kind.name.replace('-', '_')}", arguments, detail)
     found = _entries(server, kind, answer)
     shown = [views.manageable(request, kind, entry, detail) for entry in found[:limit]]
-    return views.manageable_page(request, kind, shown, len(found))
+    return pages.manageable_page(request, kind, shown, len(found))
 
 
 def _answer(request: ApiRequest, server: str, method: str, arguments: Mapping[str, Any], detail: bool) -> object:

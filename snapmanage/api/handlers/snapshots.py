@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from snapmanage import crash
-from snapmanage.api import defaults, lists, views
+from snapmanage.api import defaults, lists, pages, views
 from snapmanage.api.request import Answer, ApiRequest, chosen_id, common_fields, idempotency_key
 from snapmanage.core.records import Snapshot
 from snapmanage.core.values.ids import parse_uuid
@@ -80,4 +80,4 @@ def _get(request: ApiRequest) -> Snapshot:
 
 def _list(request: ApiRequest, view: Any) -> Answer:
     with lists.page(request, Snapshot, SHAPE) as shown:
-        return views.page(request, "snapshots", shown, view)
+        return pages.page(request, "snapshots", shown, view)

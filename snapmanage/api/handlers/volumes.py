@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from snapmanage import crash
-from snapmanage.api import defaults, lists, versions, views
+from snapmanage.api import defaults, lists, pages, versions, views
 from snapmanage.api.request import Answer, ApiRequest, chosen_id, common_fields, find_server, idempotency_key
 from snapmanage.core.records import Volume
 from snapmanage.core.values.logfields import fields
@@ -77,4 +77,4 @@ def act(request: ApiRequest) -> Answer:
 
 def _list(request: ApiRequest, view: Any) -> Answer:
     with lists.page(request, Volume, SHAPE) as shown:
-        return views.page(request, "volumes", shown, view)
+        return pages.page(request, "volumes", shown, view)
