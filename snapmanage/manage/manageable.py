@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
-from snapmanage.core.lists import manageable
+from snapmanage.core.lists import filters, manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
 from snapmanage.core.records import Volume
@@ -18,7 +18,7 @@ def list_snapshots(
     app: Application,
     server: str,
     inventory: Inventory[BackendSnapshot],
-    page: manageable.Page,
+    page: filters.Page,
     storage: str | None = None,
     origins: BackendOrigins = NO_ORIGINS,
 ) -> list[manageable.Manageable]:
@@ -32,7 +32,7 @@ def list_snapshots(
     by_safety = page.filters.safe_to_manage is not None
     candidates = inventory.candidates(page, origins)
     # Filters of a large backend take seconds, so they hold no connection to the database.
-    held = list(candidates if by_safety else manageable.on_page(candidates, page))
+    held = list(candidates if by_safety else filters.on_page(candidates, page))
     with app.db.read() as conn:
         owned = (ownership.owned if by_safety else ownership.owned_among)(conn, server, held, storage)
     if by_safety:
@@ -44,7 +44,7 @@ def list_volumes(
     app: Application,
     server: str,
     inventory: Inventory[BackendVolume],
-    page: manageable.Page,
+    page: filters.Page,
     storage: str | None = None,
 ) -> list[manageable.Manageable]:
     """Return a page of a backend's volumes, and mark those that any server of the storage has registered.
@@ -53,13 +53,13 @@ def list_volumes(
     """
     by_safety = page.filters.safe_to_manage is not None
     candidates = inventory.candidates(page)
-    held = list(candidates if by_safety else manageable.on_page(candidates, page))
+    held = list(candidates if by_safety else filters.on_page(candidates, page))
     with app.db.read() as conn:
         registered = ownership.registered_among(conn, server, held, storage)
     return manageable.page_by_safety(held, registered, page) if by_safety else manageable.entries(held, registered)
 
 
-def _with_volume(conn: Connection, server: str, page: manageable.Page, volume_id: str) -> manageable.Page:
+def _with_volume(conn: Connection, server: str, page: filters.Page, volume_id: str) -> filters.Page:
     """Return the query, which is restricted to one volume, with the volume's record."""
     volume = records.get(conn, Volume, volume_id)
     if volume is None or volume.location.server != server:

@@ -17,7 +17,8 @@ from snapmanage import crash, errors
 from snapmanage.bus import Bus, Consumer
 from snapmanage.bus.names import Names
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.core.lists.manageable import Manageable, Page
+from snapmanage.core.lists.filters import Page
+from snapmanage.core.lists.manageable import Manageable
 from snapmanage.core.origins.protection import BackendOrigins
 from snapmanage.core.services import Service
 from snapmanage.core.values.logfields import fields

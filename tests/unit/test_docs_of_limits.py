@@ -23,7 +23,7 @@ from snapmanage.cmd.process import arguments as command_lines
 from snapmanage.cmd.wiring import management, origins
 from snapmanage.core import reference
 from snapmanage.core.audit import payloads
-from snapmanage.core.lists import manageable, paging, selectors, sorting, times
+from snapmanage.core.lists import filters, paging, selectors, sorting, times
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.origins import definitions, forms
 from snapmanage.core.values import metadata, text
@@ -103,7 +103,7 @@ VALUES: dict[str, Any] = {
     "each filter such as `name~`": f"{paging.LONGEST_PART} characters",
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
     "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
-    "`name~` of manageable snapshots or volumes": f"{manageable.LONGEST_NAME_PART} characters",
+    "`name~` of manageable snapshots or volumes": f"{filters.LONGEST_NAME_PART} characters",
     "`name` of manageable": f"{selectors.LONGEST_GLOB} characters, {selectors.MOST_WILDCARDS} `*`",
     "`origin` and `class` of manageable": f"{selectors.LONGEST_GLOB} characters each",
     "file of `[DEFAULT] origins_file`": f"{origins.LARGEST_FILE // KIB} KiB, {definitions.MOST_ENTRIES} entries with "
@@ -132,7 +132,7 @@ VALUES: dict[str, Any] = {
     "characters of a `ref`": f"{reference.LONGEST_TEXT:,}",
     "pairs of the metadata of a cast": f"{arguments.MOST_PAIRS:,}; {arguments.LARGEST_METADATA:,}",
     "texts of a cast": f"{arguments.LONGEST_TEXT} characters",
-    "entries in the answer to `get_manageable_snapshots` and `get_manageable_volumes`": f"{manageable.MOST_ENTRIES:,}",
+    "entries in the answer to `get_manageable_snapshots` and `get_manageable_volumes`": f"{filters.MOST_ENTRIES:,}",
     "calls to one server without an answer": f"{rpc_callers.MOST_CALLS}, of which {rpc_callers.THREADS}",
     "messages that a relay keeps": f"{relay.MEMORY_LIMIT:,}",
     "messages that a relay sends": option("batch", "relay"),

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core.lists import manageable
+from snapmanage.core.lists.filters import Filters, Page
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import Filters, Page
 from snapmanage.core.lists.selectors import Selectors
 from snapmanage.core.origins.patterns import Origins
 from snapmanage.core.origins.protection import BackendOrigins
