@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from snapmanage.api import answers, etags, requestids, schemas, versions
@@ -84,6 +84,16 @@ _HEADERS = {
     faults.CODE_HEADER: "The code of the error. A refusal of the HTTP layer, such as of an unknown path, has none.",
 }
 _OPTIONAL_HEADERS = {faults.CODE_HEADER}
+_NOT_MODIFIED: Json = {
+    "description": "The answer is as the ETag in the request says.",
+    "headers": {
+        name: {"$ref": f"#/components/headers/{name}"} for name in (requestids.HEADER, versions.HEADER, etags.HEADER)
+    },
+}
+_SECURITY_SCHEMES: Json = {
+    "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "A token of Keystone."},
+    "basic": {"type": "http", "scheme": "basic"},
+}
 _SUMMARIES = {
     "/": "List the API versions as choices.",
     "/v3": "List the API versions.",
@@ -106,12 +116,7 @@ def described(root: Table, project: Table) -> Json:
     tags = {_tag(operation) for route in routes.values() for operation in route.methods.values()}
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "snapmanage",
-            "version": importlib.metadata.version("snapmanage"),
-            "description": _ABOUT.format(minimum=MINIMUM, maximum=versions.MAXIMUM),
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
+        "info": _info(),
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in sorted(tags)],
         "paths": {path: _path(path, route) for path, route in routes.items()},
@@ -123,22 +128,18 @@ def described(root: Table, project: Table) -> Json:
                 for name, about in _HEADERS.items()
             },
             "responses": {str(status): _fault(status) for status in (*EVERY, *PROTECTED, *WITH_BODY, *KEYED)}
-            | {
-                "304": {
-                    "description": "The answer is as the ETag in the request says.",
-                    "headers": _headers(etags.HEADER),
-                }
-            },
-            "securitySchemes": {
-                "token": {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "X-Auth-Token",
-                    "description": "A token of Keystone.",
-                },
-                "basic": {"type": "http", "scheme": "basic"},
-            },
+            | {"304": _NOT_MODIFIED},
+            "securitySchemes": _SECURITY_SCHEMES,
         },
+    }
+
+
+def _info() -> Json:
+    return {
+        "title": "snapmanage",
+        "version": importlib.metadata.version("snapmanage"),
+        "description": _ABOUT.format(minimum=MINIMUM, maximum=versions.MAXIMUM),
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     }
 
 
@@ -151,32 +152,44 @@ def _path(path: str, route: Route) -> Json:
 def _operation(path: str, method: str, operation: Operation, since: Version) -> Json:
     made: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
-        "summary": _BATCH
-        if operation.is_batch
-        else _SUMMARIES.get(path) or " ".join(_RULES[rule] for rule in operation.rules),
+        "summary": _summary(path, operation),
         "tags": [_tag(operation)],
-        "parameters": [_query(each) for each in operation.query],
+        "parameters": [*map(_query, operation.query), *_shared_parameters(method, operation)],
         "responses": _responses(method, operation),
         "security": [{"token": []}, {"basic": []}, {}] if operation.rules else [],
     }
     if operation.rules:
         made["description"] = " ".join(f"Policy `{rule}`{_of_action(operation, rule)}." for rule in operation.rules)
-        made["parameters"].append(_ref("parameters", "microversion"))
     if since > MINIMUM:
         made |= {
             "x-min-microversion": str(since),
             "description": f"{made['description']} From microversion {since} on.",
         }
-    if operation.rule and method == "GET":
-        made["parameters"].append(_ref("parameters", "if_none_match"))
-        made["responses"] |= {"304": _ref("responses", "304")}
-    if operation.keyed:
-        made["parameters"].append(_ref("parameters", "batch_key" if operation.is_batch else "idempotency_key"))
-    if operation.id_header:
-        made["parameters"].append(_chosen_id(operation.id_header))
     if operation.body:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body.schema}}}
     return made
+
+
+def _summary(path: str, operation: Operation) -> str:
+    if operation.is_batch:
+        return _BATCH
+    return _SUMMARIES.get(path) or " ".join(_RULES[rule] for rule in operation.rules)
+
+
+def _shared_parameters(method: str, operation: Operation) -> Iterator[Json]:
+    """Yield the headers that requests may have."""
+    if operation.rules:
+        yield _ref("parameters", "microversion")
+    if _has_etag(method, operation):
+        yield _ref("parameters", "if_none_match")
+    if operation.keyed:
+        yield _ref("parameters", "batch_key" if operation.is_batch else "idempotency_key")
+    if operation.id_header:
+        yield _chosen_id(operation.id_header)
+
+
+def _has_etag(method: str, operation: Operation) -> bool:
+    return bool(operation.rule) and method == "GET"
 
 
 def _chosen_id(header: str) -> Json:
@@ -197,8 +210,9 @@ def _query(parameter: Parameter) -> Json:
 
 
 def _responses(method: str, operation: Operation) -> Json:
-    headers = _headers(*([etags.HEADER] if operation.rule and method == "GET" else []))
-    successes: Json = {}
+    has_etag = _has_etag(method, operation)
+    headers = _headers(*([etags.HEADER] if has_etag else []))
+    successes: Json = {"304": _ref("responses", "304")} if has_etag else {}
     for status, schema in operation.answers.items():
         description = "Success." if status < 400 else "Temporarily unavailable."
         content = {"content": _json(_ref("schemas", schema))} if schema else {}

@@ -1,14 +1,11 @@
 """Records in the form of the Block Storage API: exactly its fields, because strict clients refuse others."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
-from urllib.parse import urlencode
+from typing import Any
 
-from snapmanage.api import versions
-from snapmanage.api.request import Answer, ApiRequest
+from snapmanage.api import defaults, versions
+from snapmanage.api.request import ApiRequest
 from snapmanage.api.versions import Version
 from snapmanage.core import reasons
 from snapmanage.core.audit.chain import Entry
@@ -16,9 +13,7 @@ from snapmanage.core.lists import manageable as lists
 from snapmanage.core.records import Record, Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.core.values.text import time_text
-from snapmanage.manage.queries import Page
 
-T = TypeVar("T")
 OWN_PREFIX = "snapmanage:"
 
 
@@ -105,12 +100,12 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
         "created_at": _time(volume.created_at),
         "updated_at": _time(volume.updated_at),
         "user_id": volume.requester.user_id,
-        "availability_zone": None,
+        "availability_zone": defaults.ZONE,
         "bootable": "false",
         "encrypted": False,
         "multiattach": False,
         "attachments": [],
-        "volume_type": None,
+        "volume_type": defaults.TYPE_NAME,
         "snapshot_id": None,
         "source_volid": None,
         "consistencygroup_id": None,
@@ -150,7 +145,7 @@ _VOLUME_ADDITIONS: tuple[tuple[Version, str, Any], ...] = (
     (versions.VOLUME_SERVICE_UUID, "service_uuid", None),
     (versions.VOLUME_SERVICE_UUID, "shared_targets", False),
     (versions.VOLUME_CLUSTER_NAME, "cluster_name", None),
-    (versions.VOLUME_TYPE_ID, "volume_type_id", None),
+    (versions.VOLUME_TYPE_ID, "volume_type_id", defaults.TYPE_ID),
     (versions.VOLUME_ENCRYPTION_KEY_ID, "encryption_key_id", None),
     (versions.CONSUMES_QUOTA, "consumes_quota", True),
 )
@@ -217,34 +212,6 @@ def _event(entry: Entry, detailed: bool) -> dict[str, Any]:
         code = given if isinstance(given, str) else None
         shown["reason"] = {"code": code, "text": reasons.sentence(code)}
     return shown
-
-
-def page(request: ApiRequest, name: str, shown: Page[T], view: Callable[[ApiRequest, T], dict[str, Any]]) -> Answer:
-    """Return a page of a list as JSON, each entry as `view` shows it, with a link to the next page if there is one."""
-    entries = [view(request, each) for each in shown.entries]
-    body: dict[str, Any] = {name: entries}
-    if entries and shown.has_next:
-        body[f"{name}_links"] = next_link(request, entries[-1]["id"])
-    return Answer(200, json.dumps(body if shown.total is None else body | {"count": shown.total}).encode())
-
-
-def manageable_page(request: ApiRequest, kind: ManageableList, entries: list[dict[str, Any]], found: int) -> Answer:
-    """Return a page of what a backend holds with a link to the next page.
-
-    With `limit`, each page has a link until a page is empty. Without a link openstacksdk computes the next page from
-    the entries' ids, and since these entries have no id, it would start at the first page again.
-    """
-    body: dict[str, Any] = {kind.name: entries}
-    if entries and (found > len(entries) or "limit" in request.parameters):
-        body[f"{kind.name}_links"] = next_link(request, json.dumps(entries[-1]["reference"], separators=(",", ":")))
-    return Answer(200, body)
-
-
-def next_link(request: ApiRequest, marker: str) -> list[dict[str, str]]:
-    """Return the link to the page after `marker`."""
-    parameters = {name: value for name, value in request.parameters.items() if name not in ("marker", "offset")}
-    query = urlencode(parameters | {"marker": marker})
-    return [{"rel": "next", "href": f"{request.http.prefix}{request.http.path}?{query}"}]
 
 
 def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:

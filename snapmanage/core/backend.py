@@ -61,12 +61,20 @@ class BackendVolume:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """The time and the text that the tool which made a snapshot has written down; the text is not checked."""
+
+    created_at: datetime | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
 class BackendSnapshot:
     """A snapshot on a backend.
 
     `parent` and `parent_identity` are None if its volume is gone. `created_at` is the backend's own time, in UTC.
     A snapshot with `unsafe` can't be managed now; `unsafe_reason` is a clause for an operator.
-    Operators see `extra` unchanged.
+    Operators see `extra` unchanged. `notes` count only if the origin of the snapshot is known.
     """
 
     name: str
@@ -78,6 +86,7 @@ class BackendSnapshot:
     unsafe: Unsafe | None = None
     unsafe_reason: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    notes: Notes | None = None
 
     @property
     def size_gb(self) -> int:

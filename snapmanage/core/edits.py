@@ -47,7 +47,7 @@ def apply(record: R, edit: Edit, now: datetime) -> Change[R]:
         raise errors.InvalidRequest(
             f"metadata would have {len(metadata)} pairs; the limit is {MOST_PAIRS}, so remove some first"
         )
-    times = {"updated_at": now} if edit.texts else {}
+    times = {"updated_at": now, "step_at": record.step_at or record.updated_at} if edit.texts else {}
     return Change(record, changed(record, **edit.texts, metadata=metadata, **times))
 
 

@@ -93,6 +93,7 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         due_at=now + lease,
         started_at=now if first else record.started_at,
         updated_at=now,
+        step_at=now,
     )
     event = events.announce(claimed, Step.START, now) if first and isinstance(claimed, Snapshot) else None
     return Change(record, claimed, event)
@@ -169,6 +170,7 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
             reason=readable(str(error)),
             reason_code=error.code,
             updated_at=now,
+            step_at=now,
         )
         return Change(record, backed_off)
     return _settle_in_error(record, error, now)
@@ -177,7 +179,9 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
 def release(record: R, now: datetime) -> Change[R]:
     """Release a claim, so that another worker can claim it before later operations; don't count the attempt."""
     due_at = record.started_at or now
-    return Change(record, changed(record, attempt=record.attempt - 1, claimed_by=None, due_at=due_at, updated_at=now))
+    return Change(
+        record, changed(record, attempt=record.attempt - 1, claimed_by=None, due_at=due_at, updated_at=now, step_at=now)
+    )
 
 
 def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool = False) -> Change[Snapshot]:
@@ -228,6 +232,7 @@ def _unmanage_requested(record: R, requester: Requester, now: datetime, lost: bo
         reason=None,
         reason_code=None,
         updated_at=now,
+        step_at=now,
     )
 
 
@@ -243,6 +248,7 @@ def _settle(record: R, status: Status, now: datetime, **fields: Any) -> Change[R
             "reason": None,
             "reason_code": None,
             "updated_at": now,
+            "step_at": now,
             **fields,
         },
     )

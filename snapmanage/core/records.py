@@ -58,6 +58,8 @@ class Record:
     `due_at` is the time from which a worker may claim the record: when it was accepted, the end of the lease while it
     is claimed, the end of the back-off after a failure. It is None if the record is settled, or not accepted yet.
     `reference_key` and `identity_key` are unique; they are None if the record doesn't own its object.
+    `step_at` is the time of the last step of an operation: unlike `updated_at`, it is no time of an edit. It is None
+    before the first step, and in a row of an earlier release.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Record:
 
     created_at: datetime
     updated_at: datetime | None = None
+    step_at: datetime | None = None
     deleted_at: datetime | None = None
 
     @property

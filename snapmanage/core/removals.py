@@ -35,6 +35,7 @@ def unmanage_volume(volume: Volume, requester: Requester, now: datetime) -> Chan
         reference_key=None,
         identity_key=None,
         updated_at=now,
+        step_at=now,
         deleted_at=now,
     )
     return Change(volume, removed)
@@ -63,8 +64,10 @@ def revive_volume(tombstone: Volume, described: Volume | None, owned: Set[str], 
     """
     if described is not None:
         numbers = {"claim_number": tombstone.claim_number, "generation": tombstone.generation}
-        return Change(tombstone, changed(described, **numbers, created_at=tombstone.created_at, updated_at=now))
-    revived = changed(tombstone, operation=Operation.MANAGE, updated_at=now, deleted_at=None)
+        return Change(
+            tombstone, changed(described, **numbers, created_at=tombstone.created_at, updated_at=now, step_at=now)
+        )
+    revived = changed(tombstone, operation=Operation.MANAGE, updated_at=now, step_at=now, deleted_at=None)
     if tombstone.backend_name is None:
         failed = {"status": Status.ERROR, "reason": _NEVER_FOUND, "reason_code": errors.InvalidState.code}
         return Change(tombstone, changed(revived, **failed))

@@ -38,5 +38,6 @@ def retry_manage(record: R, requester: Requester, now: datetime) -> Change[R]:
         reason=None,
         reason_code=None,
         updated_at=now,
+        step_at=now,
     )
     return Change(record, requested)

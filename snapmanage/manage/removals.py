@@ -6,8 +6,8 @@ from snapmanage.core.outbox import method_of
 from snapmanage.core.records import Requester, Volume
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
-from snapmanage.manage.requests import visible
 from snapmanage.manage.transaction import Transaction
+from snapmanage.manage.visibility import visible
 from snapmanage.store import outbox, records
 
 

@@ -7,10 +7,11 @@ from snapmanage.core import outbox, retries
 from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, identity_key
 from snapmanage.crash import Point
-from snapmanage.manage import owners, quotas
+from snapmanage.manage import owners, quotas, unmanaging
+from snapmanage.manage import services as servers
 from snapmanage.manage.application import Application
-from snapmanage.manage.requests import request_unmanage, require_service, visible
 from snapmanage.manage.transaction import Transaction
+from snapmanage.manage.visibility import visible
 from snapmanage.store import ownership, records
 
 R = TypeVar("R", bound=Record)
@@ -29,7 +30,7 @@ def retry_snapshot(app: Application, snapshot_id: str, requester: Requester, eve
             raise errors.SnapshotNotFound(snapshot_id)
         retries.require_failed(snapshot)
         if snapshot.operation is Operation.UNMANAGE:
-            return request_unmanage(tx, snapshot_id, requester, everywhere)
+            return unmanaging.request(tx, snapshot_id, requester, everywhere)
         # Volume and quota are locked before the snapshot, as everywhere.
         _check_like_new(tx, snapshot)
         locked = visible(records.lock_many(tx.conn, Snapshot, [snapshot_id]), requester, everywhere)
@@ -54,7 +55,7 @@ def retry_volume(app: Application, volume_id: str, requester: Requester, everywh
         if volume is None:
             raise errors.VolumeNotFound(volume_id)
         change = retries.retry_manage(volume, requester, tx.now)
-        require_service(tx, volume.location.server)
+        servers.require(tx, volume.location.server)
         quotas.check_retried_volume(tx, volume.requester.project_id)
         return _write(tx, change)
 
@@ -69,7 +70,7 @@ def _check_like_new(tx: Transaction, snapshot: Snapshot) -> None:
         raise errors.InvalidState(
             f"Volume {snapshot.volume_id} is {volume.status.value}; its snapshots can be retried when it is available."
         )
-    require_service(tx, snapshot.location.server)
+    servers.require(tx, snapshot.location.server)
     quotas.check_retried_snapshot(tx, snapshot)
     shared = [snapshot.volume_id] if volume and volume.shared else []
     owners.of_references(tx.conn, [snapshot], shared).refuse_owned(snapshot)

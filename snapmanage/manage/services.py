@@ -10,6 +10,7 @@ from snapmanage import errors
 from snapmanage.core import services as rules
 from snapmanage.core.services import Service
 from snapmanage.manage.application import Application
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store import services
 from snapmanage.store.engine.database import Database
 
@@ -48,6 +49,11 @@ def set_disabled(db: Database, server: str, reason: str | None) -> None:
         services.disable(conn, server, reason)
 
     db.write(work)
+
+
+def require(tx: Transaction, server: str) -> None:
+    """Raise `ServiceNotFound` or `ServiceDown` unless a server can carry out an operation."""
+    require_up(tx.conn, server, tx.now, tx.rules.service_down)
 
 
 def require_up(conn: Connection, server: str, now: datetime, down_after: timedelta) -> Service:

@@ -6,7 +6,7 @@ Nothing but the time limits these queries, which have no index: each reads the t
 from collections.abc import Collection, Iterator, Mapping, Set
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, delete, select, union
+from sqlalchemy import Column, Connection, delete, func, select, union
 
 from snapmanage.core.maintenance.purge import Kind
 from snapmanage.core.records import Operation, Record, Status
@@ -40,7 +40,7 @@ def old_records(
         old = table.c.deleted_at < before
     else:
         failed = (table.c.status == Status.ERROR.value) & (table.c.operation == Operation.MANAGE.value)
-        old = failed & (table.c.updated_at < before)
+        old = failed & (func.coalesce(table.c.step_at, table.c.updated_at) < before)
     query = select(table.c.id).where(table.c.id > after, old).order_by(table.c.id).limit(limit)
     return list(conn.execute(query).scalars())
 

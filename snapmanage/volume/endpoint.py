@@ -11,7 +11,8 @@ from typing import Any
 import oslo_messaging
 
 from snapmanage.bus import names
-from snapmanage.core.lists.manageable import Manageable, Page
+from snapmanage.core.lists.filters import Page
+from snapmanage.core.lists.manageable import Manageable
 from snapmanage.core.records import Operation, Snapshot, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import parse_uuid

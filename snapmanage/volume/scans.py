@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, Generic
 
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.lists.filters import Page
 from snapmanage.core.lists.inventory import Inventory, L
-from snapmanage.core.lists.manageable import Page
 from snapmanage.drivers.protocol import Driver
 from snapmanage.drivers.system.deadline import BoundedCalls
 from snapmanage.volume import steps

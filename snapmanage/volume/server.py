@@ -17,14 +17,15 @@ from snapmanage import crash, errors
 from snapmanage.bus import Bus, Consumer
 from snapmanage.bus.names import Names
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.core.lists.manageable import Manageable, Page
+from snapmanage.core.lists.filters import Page
+from snapmanage.core.lists.manageable import Manageable
 from snapmanage.core.origins.protection import BackendOrigins
 from snapmanage.core.services import Service
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
 from snapmanage.drivers.system.deadline import BoundedCalls
-from snapmanage.manage import ownership, requests
+from snapmanage.manage import manageable, ownership
 from snapmanage.manage.application import Application
 from snapmanage.manage.maintenance.redelivery import PoisonMessageGuard
 from snapmanage.manage.transaction import Transaction
@@ -253,8 +254,8 @@ class VolumeServer:
 
     def _list_snapshots(self, server: str, page: Page) -> list[Manageable]:
         found, storage = self._scans[server].snapshots.for_page(page), self.workers[server].storage
-        return requests.list_manageable(self._app, server, found, page, storage, self._origins[server])
+        return manageable.list_snapshots(self._app, server, found, page, storage, self._origins[server])
 
     def _list_volumes(self, server: str, page: Page) -> list[Manageable]:
         found = self._scans[server].volumes.for_page(page)
-        return requests.list_manageable_volumes(self._app, server, found, page, self.workers[server].storage)
+        return manageable.list_volumes(self._app, server, found, page, self.workers[server].storage)

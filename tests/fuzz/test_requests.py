@@ -21,8 +21,9 @@ from snapmanage.api.request import Limits, Service
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
 from snapmanage.core import services as service
+from snapmanage.core.lists.filters import Page, on_page
 from snapmanage.core.lists.inventory import Inventory, L
-from snapmanage.core.lists.manageable import Manageable, Owned, Page, entries, on_page
+from snapmanage.core.lists.manageable import Manageable, Owned, entries
 from snapmanage.core.records import Requester
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules

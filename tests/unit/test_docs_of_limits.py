@@ -23,11 +23,11 @@ from snapmanage.cmd.process import arguments as command_lines
 from snapmanage.cmd.wiring import management, origins
 from snapmanage.core import reference
 from snapmanage.core.audit import payloads
-from snapmanage.core.lists import manageable, paging, selectors, sorting, times
+from snapmanage.core.lists import filters, paging, selectors, sorting, times
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.origins import definitions, forms
 from snapmanage.core.values import metadata, text
-from snapmanage.drivers.btrfs import members, paths
+from snapmanage.drivers.btrfs import members, paths, snapper
 from snapmanage.drivers.cinder import process
 from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img
 from snapmanage.drivers.system import commands, deadline
@@ -103,7 +103,7 @@ VALUES: dict[str, Any] = {
     "each filter such as `name~`": f"{paging.LONGEST_PART} characters",
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
     "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
-    "`name~` of manageable snapshots or volumes": f"{manageable.LONGEST_NAME_PART} characters",
+    "`name~` of manageable snapshots or volumes": f"{filters.LONGEST_NAME_PART} characters",
     "`name` of manageable": f"{selectors.LONGEST_GLOB} characters, {selectors.MOST_WILDCARDS} `*`",
     "`origin` and `class` of manageable": f"{selectors.LONGEST_GLOB} characters each",
     "file of `[DEFAULT] origins_file`": f"{origins.LARGEST_FILE // KIB} KiB, {definitions.MOST_ENTRIES} entries with "
@@ -132,7 +132,7 @@ VALUES: dict[str, Any] = {
     "characters of a `ref`": f"{reference.LONGEST_TEXT:,}",
     "pairs of the metadata of a cast": f"{arguments.MOST_PAIRS:,}; {arguments.LARGEST_METADATA:,}",
     "texts of a cast": f"{arguments.LONGEST_TEXT} characters",
-    "entries in the answer to `get_manageable_snapshots` and `get_manageable_volumes`": f"{manageable.MOST_ENTRIES:,}",
+    "entries in the answer to `get_manageable_snapshots` and `get_manageable_volumes`": f"{filters.MOST_ENTRIES:,}",
     "calls to one server without an answer": f"{rpc_callers.MOST_CALLS}, of which {rpc_callers.THREADS}",
     "messages that a relay keeps": f"{relay.MEMORY_LIMIT:,}",
     "messages that a relay sends": option("batch", "relay"),
@@ -167,6 +167,7 @@ VALUES: dict[str, Any] = {
     "snapshots inside the images of a directory": f"{directory.MOST_INTERNAL_SNAPSHOTS:,}, and "
     f"{format.MAX_SNAPSHOTS:,} of one",
     "text of the snapshots in a listing": f"{members.MOST_LISTED_BYTES // MIB} MiB",
+    "notes of snapper": f"{snapper.LARGEST // KIB} KiB; {snapper.LONGEST_DESCRIPTION} characters",
     "path of a subvolume": f"{paths.MAX_PATH_BYTES:,} bytes; {paths.MAX_FOLDERS} folders",
     "connections of a process": f"2 times `[database] pool_size`, {2 * conf.DATABASE[1].default}",
     "compiled statements": f"{database.STATEMENTS_KEPT} to {database.STATEMENTS_KEPT * 3 // 2}",

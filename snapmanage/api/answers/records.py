@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from snapmanage.api import defaults
 from snapmanage.api.answers.shapes import (
     COUNT,
     ID,
@@ -54,12 +55,12 @@ _VOLUME_SHOWN = _VOLUME | {
     "created_at": TIME,
     "updated_at": or_null(TIME),
     "user_id": or_null(TEXT),
-    "availability_zone": NULL,
+    "availability_zone": {"const": defaults.ZONE},
     "bootable": {"const": "false"},
     "encrypted": {"const": False},
     "multiattach": {"const": False},
     "attachments": {"const": []},
-    "volume_type": NULL,
+    "volume_type": {"const": defaults.TYPE_NAME},
     "snapshot_id": NULL,
     "source_volid": NULL,
     "consistencygroup_id": NULL,
@@ -72,7 +73,7 @@ _VOLUME_ADDITIONS = _OWN | {
     "service_uuid": NULL,
     "shared_targets": {"const": False},
     "cluster_name": NULL,
-    "volume_type_id": NULL,
+    "volume_type_id": {"const": defaults.TYPE_ID},
     "encryption_key_id": NULL,
     "consumes_quota": {"const": True},
 }

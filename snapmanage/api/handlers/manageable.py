@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.api import bodies, schemas, versions, views
+from snapmanage.api import bodies, pages, schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.api.views import MANAGEABLE_SNAPSHOTS, MANAGEABLE_VOLUMES, ManageableList
-from snapmanage.core.lists import manageable, selectors, sorting
+from snapmanage.core.lists import filters, selectors, sorting
 from snapmanage.core.lists.paging import limit_number
 from snapmanage.manage import queries
 
@@ -45,7 +45,7 @@ def _manageable(request: ApiRequest, kind: ManageableList, detail: bool) -> Answ
         answer = _answer(request, server, f"get_{kind.name.replace('-', '_')}", arguments, detail)
     found = _entries(server, kind, answer)
     shown = [views.manageable(request, kind, entry, detail) for entry in found[:limit]]
-    return views.manageable_page(request, kind, shown, len(found))
+    return pages.manageable_page(request, kind, shown, len(found))
 
 
 def _answer(request: ApiRequest, server: str, method: str, arguments: Mapping[str, Any], detail: bool) -> object:
@@ -69,7 +69,7 @@ def _call(request: ApiRequest, server: str, method: str, arguments: Mapping[str,
             raise errors.Unavailable(
                 f"{server} runs an earlier release, which can't answer this; upgrade snapmanage-volume there"
             ) from error
-        if str(error).startswith(manageable.UNKNOWN_FILTERS):
+        if str(error).startswith(filters.UNKNOWN_FILTERS):
             used = ", ".join(sorted(arguments.get("filters", {}).keys() & set(selectors.PARAMETERS)))
             raise errors.Unavailable(
                 f"{server} runs an earlier release, which doesn't know the filters {used}; upgrade snapmanage-volume "
@@ -115,16 +115,16 @@ def _page_arguments(request: ApiRequest, kind: ManageableList) -> tuple[int, dic
     return limit, arguments | ({"filters": filters} if filters else {})  # older servers do not know the argument
 
 
-def _filters(parameters: Mapping[str, str], kind: ManageableList) -> manageable.Filters:
+def _filters(parameters: Mapping[str, str], kind: ManageableList) -> filters.Filters:
     """Parse the filters that the Block Storage API does not have."""
     before, after = (parameters.get(name) for name in ("created_before", "created_after"))
     of_volumes = kind is MANAGEABLE_VOLUMES
-    return manageable.Filters(
+    return filters.Filters(
         name_part=parameters.get("name~", ""),
         volume_id=None if of_volumes else schemas.uuid(parameters, "volume_id"),
         safe_to_manage=schemas.boolean(parameters, "safe_to_manage"),
-        created_before=None if before is None else manageable.moment("created_before", before),
-        created_after=None if after is None else manageable.moment("created_after", after),
+        created_before=None if before is None else filters.moment("created_before", before),
+        created_after=None if after is None else filters.moment("created_after", after),
         selectors=_selectors(parameters, ("name", "min_size", "max_size") if of_volumes else selectors.PARAMETERS),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions
-from snapmanage.api.handlers.types import DEFAULT_NAME
+from snapmanage.api.defaults import TYPE_NAME
 from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.core.quotas import KINDS, UNLIMITED, Limits, Usage
 from snapmanage.core.values.logfields import fields
@@ -27,9 +27,9 @@ SHOWN: Mapping[str, str | None] = {
     "gigabytes": "gigabytes",
     "backups": None,
     "backup_gigabytes": None,
-    f"volumes_{DEFAULT_NAME}": None,
-    f"gigabytes_{DEFAULT_NAME}": None,
-    f"snapshots_{DEFAULT_NAME}": None,
+    f"volumes_{TYPE_NAME}": None,
+    f"gigabytes_{TYPE_NAME}": None,
+    f"snapshots_{TYPE_NAME}": None,
     "groups": None,
     "failed_records": "failed_records",
 }

@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.api import schemas, versions
+from snapmanage.api import defaults, schemas, versions
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import time_text
@@ -20,7 +20,6 @@ LOG = logging.getLogger(__name__)
 BINARY = "cinder-volume"
 # Both names of the binary are understood.
 BINARIES = (BINARY, "snapmanage-volume")
-ZONE = "nova"
 
 
 def index(request: ApiRequest) -> Answer:
@@ -62,7 +61,7 @@ def pools(request: ApiRequest) -> Answer:
 def zones(request: ApiRequest) -> Answer:
     """Handle `GET /os-availability-zone`: one zone, available while a server accepts operations."""
     available = any(each.accepts_operations for each in services.all_of(request.service.app))
-    return Answer(200, {"availabilityZoneInfo": [{"zoneName": ZONE, "zoneState": {"available": available}}]})
+    return Answer(200, {"availabilityZoneInfo": [{"zoneName": defaults.ZONE, "zoneState": {"available": available}}]})
 
 
 def _set_disabled(request: ApiRequest, reason: str | None) -> Answer:
@@ -86,7 +85,7 @@ def _view(request: ApiRequest, server: Server) -> dict[str, Any]:
     view: dict[str, Any] = {
         "binary": BINARY,
         "host": service.server,
-        "zone": ZONE,
+        "zone": defaults.ZONE,
         "status": "enabled" if service.disabled_reason is None else "disabled",
         "state": state,
         "updated_at": time_text(service.heartbeat_at),

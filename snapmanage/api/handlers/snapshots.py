@@ -4,14 +4,14 @@ import logging
 from typing import Any
 
 from snapmanage import crash
-from snapmanage.api import lists, views
+from snapmanage.api import defaults, lists, pages, views
 from snapmanage.api.request import Answer, ApiRequest, chosen_id, common_fields, idempotency_key
 from snapmanage.core.records import Snapshot
 from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import UNPLACED
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
-from snapmanage.manage import queries, requests, retries
+from snapmanage.manage import queries, requests, retries, unmanaging
 
 LOG = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ SHAPE = lists.Shape(
     filters={name: name for name in ("id", "name", "status", "volume_id", "user_id")} | {"display_name": "name"},
     sort_keys={name: name for name in ("id", "name", "status", "created_at", "updated_at", "volume_id", "user_id")}
     | {"display_name": "name", "size": "size_gb", "volume_size": "size_gb", "project_id": "project_id"},
-    constants=dict.fromkeys(("availability_zone", "group_snapshot_id")),
+    constants={"availability_zone": defaults.ZONE, "group_snapshot_id": None},
     metadata=True,
     records=True,
 )
@@ -64,7 +64,7 @@ def operation(request: ApiRequest) -> Answer:
 def act(request: ApiRequest) -> Answer:
     """Handle `POST /snapshots/{id}/action`: `os-unmanage` and `retry`."""
     act, done = (
-        (requests.unmanage, "Unmanage requested")
+        (unmanaging.unmanage, "Unmanage requested")
         if "os-unmanage" in request.body
         else (retries.retry_snapshot, "Retry requested")
     )
@@ -80,4 +80,4 @@ def _get(request: ApiRequest) -> Snapshot:
 
 def _list(request: ApiRequest, view: Any) -> Answer:
     with lists.page(request, Snapshot, SHAPE) as shown:
-        return views.page(request, "snapshots", shown, view)
+        return pages.page(request, "snapshots", shown, view)

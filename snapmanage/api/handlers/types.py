@@ -1,13 +1,11 @@
-"""Handlers of volume types: there is one, for clients that require one. The backend decides what a volume is."""
+"""Handlers of volume types: there is one."""
 
 from typing import Any
 
 from snapmanage import errors
+from snapmanage.api import defaults
 from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.core.values.text import cut
-
-DEFAULT_NAME = "__DEFAULT__"
-DEFAULT_ID = "2e530458-93ea-51a9-9854-6b48374ec6df"
 
 
 def index(request: ApiRequest) -> Answer:
@@ -16,17 +14,17 @@ def index(request: ApiRequest) -> Answer:
 
 def show(request: ApiRequest) -> Answer:
     """Handle `GET /types/{volume_type_id}`; the id `default` is the default type."""
-    if request.path["volume_type_id"] not in (DEFAULT_ID, "default"):
+    if request.path["volume_type_id"] not in (defaults.TYPE_ID, "default"):
         raise errors.NotFound(
-            f"Volume type {cut(request.path['volume_type_id'])} could not be found; the only one is {DEFAULT_ID}."
+            f"Volume type {cut(request.path['volume_type_id'])} could not be found; the only one is {defaults.TYPE_ID}."
         )
     return Answer(200, {"volume_type": _view(request)})
 
 
 def _view(request: ApiRequest) -> dict[str, Any]:
     view: dict[str, Any] = {
-        "id": DEFAULT_ID,
-        "name": DEFAULT_NAME,
+        "id": defaults.TYPE_ID,
+        "name": defaults.TYPE_NAME,
         "is_public": True,
         "description": "Default Volume Type",
         "extra_specs": {},

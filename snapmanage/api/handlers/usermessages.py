@@ -1,6 +1,6 @@
 """Handlers of user messages: the reasons of failed operations."""
 
-from snapmanage.api import lists, versions, views
+from snapmanage.api import lists, pages, versions, views
 from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.manage import queries
@@ -24,7 +24,7 @@ def index(request: ApiRequest) -> Answer:
         query = lists.query(request, SHAPE)
     with request.service.searches.admitted(request.caller.requester.project_id):
         shown = queries.list_user_messages(request.service.app, query)
-        return views.page(request, "messages", shown, views.message)
+        return pages.page(request, "messages", shown, views.message)
 
 
 def show(request: ApiRequest) -> Answer:

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from snapmanage import crash
-from snapmanage.api import lists, versions, views
+from snapmanage.api import defaults, lists, pages, versions, views
 from snapmanage.api.request import Answer, ApiRequest, chosen_id, common_fields, find_server, idempotency_key
 from snapmanage.core.records import Volume
 from snapmanage.core.values.logfields import fields
@@ -20,8 +20,9 @@ SHAPE = lists.Shape(
     sort_keys={name: name for name in ("id", "name", "status", "created_at", "updated_at", "user_id", "host")}
     | {"display_name": "name", "size": "size_gb", "project_id": "project_id"},
     constants={"bootable": "false", "encrypted": "false", "multiattach": "false", "consumes_quota": "true"}
-    | dict.fromkeys(("availability_zone", "group_id", "migration_status", "glance_metadata", "consistencygroup_id"))
-    | dict.fromkeys(("volume_type_id", "snapshot_id", "source_volid")),
+    | {"availability_zone": defaults.ZONE, "volume_type_id": defaults.TYPE_ID}
+    | dict.fromkeys(("group_id", "migration_status", "glance_metadata", "consistencygroup_id"))
+    | dict.fromkeys(("snapshot_id", "source_volid")),
     metadata=True,
     records=True,
 )
@@ -76,4 +77,4 @@ def act(request: ApiRequest) -> Answer:
 
 def _list(request: ApiRequest, view: Any) -> Answer:
     with lists.page(request, Volume, SHAPE) as shown:
-        return views.page(request, "volumes", shown, view)
+        return pages.page(request, "volumes", shown, view)

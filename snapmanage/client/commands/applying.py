@@ -78,8 +78,7 @@ class Apply(ApiCommand):
             tally = applier.prepare()
             if tally.snapshots or tally.retries:
                 self._show(tally, api, reporter)
-                if not running.confirm(options.yes, reporter, self.app.stdin):
-                    return running.NOTHING_STARTED
+                running.require_yes(options.yes, reporter, self.app.stdin)
             applier.max_errors = options.max_errors(tally.snapshots + tally.retries) if options.max_errors else None
             return self._run(applier, reporter, options.no_wait)
 

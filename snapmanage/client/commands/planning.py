@@ -91,7 +91,7 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_NAME,
         metavar="TEXT",
         help="names of the records (default: %(default)s); the fields are name, source, volume, host, origin, class, "
-        "date and time",
+        "description, date and time",
     )
     parser.add_argument(
         "--metadata",

@@ -13,8 +13,11 @@ from snapmanage.client.events import Reporter
 from snapmanage.client.work.interruption import stopping
 from snapmanage.core.values.text import cut
 
-ALL_DONE, NOTHING_STARTED, SOME_FAILED, UNFINISHED, BY_SIGNAL = 0, 1, 2, 3, 130
+# 1 is an error before anything has started.
+ALL_DONE, SOME_FAILED, UNFINISHED, BY_SIGNAL = 0, 2, 3, 130
 MOST_PARALLEL = 32
+# Characters of the first line of an input.
+LONGEST_ANSWER = 80
 _LIMIT = re.compile(r"(\d{1,9})(%?)")
 
 
@@ -56,14 +59,21 @@ def seconds(text: str) -> float:
     return found
 
 
-def confirm(is_confirmed: bool, reporter: Reporter, stdin: TextIO) -> bool:
-    """Return whether the person types yes; raise `InvalidRequest` if there is no terminal and no `--yes`."""
+def require_yes(is_confirmed: bool, reporter: Reporter, stdin: TextIO | None) -> None:
+    """Raise `InvalidRequest` unless `--yes` is given, or the first line of the input is yes."""
     if is_confirmed:
-        return True
-    if not stdin.isatty():
-        raise errors.InvalidRequest("nothing was started; confirm with --yes, or run the command on a terminal")
+        return
     reporter.line("Type yes to start:")
-    return stdin.readline().strip() == "yes"
+    if _answer(stdin) != "yes":
+        raise errors.InvalidRequest("nothing was started; type yes, pipe it (echo yes | snapmanage …), or add --yes")
+
+
+def _answer(stdin: TextIO | None) -> str:
+    """Return the first line of an input without blanks around it; empty for one that is closed, or not text."""
+    try:
+        return stdin.readline(LONGEST_ANSWER).strip() if stdin else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 @dataclass

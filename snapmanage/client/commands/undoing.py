@@ -82,8 +82,7 @@ class Undo(ApiCommand):
             report = _write_report(path, undoer)
             counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
             reporter.line(f"{statuses.total()} snapshots to unmanage ({counts}); {report} lists them")
-            if not running.confirm(options.yes, reporter, self.app.stdin):
-                return running.NOTHING_STARTED
+            running.require_yes(options.yes, reporter, self.app.stdin)
         remaining = undoer.run(options.parallel, opened)
         for record_id, reason in list(remaining.items())[:SAMPLES]:
             reporter.line(f"snapshot {record_id} remains: {reason}")

@@ -16,6 +16,7 @@ _FIELDS: Mapping[str, Callable[[Found], str | None]] = {
     "host": lambda found: found.host,
     "origin": lambda found: found.origin,
     "class": lambda found: found.origin_class,
+    "description": lambda found: found.description,
     "date": lambda found: f"{found.created_at:%Y%m%d}" if found.created_at else None,
     "time": lambda found: f"{found.created_at:%H%M%S}" if found.created_at else None,
 }

@@ -9,12 +9,12 @@ from typing import Any
 
 from snapmanage.client.selection.origins import recognise
 from snapmanage.core.lists.manageable import ALREADY_MANAGED
-from snapmanage.core.origins.protection import with_extra_info
+from snapmanage.core.origins.protection import CREATED_AT, DESCRIPTION, with_extra_info
 from snapmanage.core.values.ids import own_name
 
 # The keys under which a service may show facts about an object, the best one first. Drivers have keys of their own.
 _IDENTITY = ("snapmanage:identity", "identity", "source-id")
-_CREATED = ("snapmanage:created_at", "created_at", "origin-created-at")
+_CREATED = ("snapmanage:created_at", "created_at", CREATED_AT)
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Found:
     """A snapshot of the backend `host`; `record_id` is set if it is managed already.
 
     `parent` is the volume's name on the backend, or None if the volume is gone. `refused` says why managing it would
-    hurt the program that made it.
+    hurt the program that made it, and `description` is what that program has written about it.
     """
 
     host: str
@@ -37,6 +37,7 @@ class Found:
     origin_class: str | None = None
     rename: str = "safe"
     origin_why: str = ""
+    description: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -75,6 +76,7 @@ class Found:
             origin_class=extra.get("origin-class"),
             rename=extra.get("origin-rename", "safe"),
             origin_why=extra.get("origin-why", ""),
+            description=extra.get(DESCRIPTION),
             extra=extra,
         )
 

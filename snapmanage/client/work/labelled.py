@@ -1,7 +1,7 @@
 """The records that carry the label of a plan: the truth about it, for every user and on every machine."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from snapmanage.client.api.answers import Refused
 from snapmanage.client.api.http import Api
@@ -9,6 +9,9 @@ from snapmanage.client.api.records import Record, listed
 from snapmanage.client.plan.entries import ENTRY_KEY, LABEL_KEY
 from snapmanage.client.plan.journal import Outcome
 from snapmanage.client.work.verdicts import of_record
+
+# The status of a record that is gone.
+GONE = "deleted"
 
 
 class LabelledRecords:
@@ -33,6 +36,14 @@ class LabelledRecords:
         """Return the number of records in a status."""
         query = self._filters | {"status": status, "limit": "1", "with_count": "true"}
         return int(self._api.get(f"/{kind}", **query).get("count", 0))
+
+    def status(self, snapshot_id: str) -> str | None:
+        """Return the status of a snapshot: `GONE` if there is none, None if the service does not show it."""
+        answer = self._api.send("GET", f"/snapshots/{snapshot_id}")
+        shown = answer.body.get("snapshot")
+        if answer.status == 404:
+            return GONE
+        return str(shown.get("status")) if isinstance(shown, Mapping) else None
 
     def reason(self, record_id: str) -> tuple[str | None, str | None]:
         """Return the code and the text of a failed snapshot, as far as the service shows them."""

@@ -90,7 +90,7 @@ class Planner:
             expect=Expect.of(found),
             snapshot_id=chosen_id,
             renamed_to=_renamed(found, self._rules.backend_name, chosen_id) if chosen_id else None,
-            description=row.description,
+            description=row.description or found.description,
             metadata=self._metadata(found) | dict(row.metadata),
             warnings=tuple(_warnings(found)),
         )

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from snapmanage import errors
+from snapmanage.client.api.answers import Answer
 from snapmanage.client.api.posting import Poster, code_of
 from snapmanage.client.events import Progress, Reporter
 from snapmanage.client.plan.journal import Journal, Outcome, State
@@ -10,10 +12,12 @@ from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.waiting import Deadline
 
 UNMANAGE_FAILED = "unmanage_failed"
+# The statuses of a snapshot after a retry.
+RETRIED = frozenset({"creating", "available"})
 
 
 class Retrier:
-    """Retries snapshots in error. The answer to a request may be lost: a repeat finds the record in progress."""
+    """Retries snapshots in error. The answer to a request may be lost: the refusal of its repeat is none."""
 
     def __init__(
         self, poster: Poster, records: LabelledRecords, journal: Journal, reporter: Reporter, deadline: Deadline
@@ -53,6 +57,10 @@ class Retrier:
             text = "its unmanaging failed; finish it with undo, then make a new plan"
             return Outcome(failed.key, State.FAILED, record_id, UNMANAGE_FAILED, text)
         answer = self._poster.retry(record_id)
-        if answer.is_success or any(f"is {status};" in answer.message for status in ("creating", "available")):
+        if answer.is_success or self._is_retried(record_id, answer):
             return Outcome(failed.key, State.ACCEPTED, record_id)
         return Outcome(failed.key, State.FAILED, record_id, code_of(answer.status, answer.error_code), answer.message)
+
+    def _is_retried(self, record_id: str, refusal: Answer) -> bool:
+        """Return whether a retry was refused since an earlier one was accepted: the record is no longer in error."""
+        return refusal.error_code == errors.InvalidState.code and self._records.status(record_id) in RETRIED

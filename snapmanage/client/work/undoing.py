@@ -1,7 +1,7 @@
 """Unmanage the snapshots of a plan by their label, so that their old names return; no file is needed."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from snapmanage.client.plan.journal import Journal, Outcome, State
 from snapmanage.client.plan.spool import Spool
 from snapmanage.client.selection.criteria import Criteria
 from snapmanage.client.selection.found import Found
-from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.labelled import GONE, LabelledRecords
 from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.verdicts import FAILED_STATUS
 from snapmanage.client.work.waiting import Deadline
@@ -43,7 +43,6 @@ class Undoer:
     """Undoes one plan. `prepare` finds the records, and `run` unmanages them."""
 
     def __init__(self, api: Api, poster: Poster, label: str, reporter: Reporter, deadline: Deadline) -> None:
-        self._api = api
         self._poster = poster
         self._records = LabelledRecords(api, label)
         self._reporter = reporter
@@ -98,15 +97,10 @@ class Undoer:
     def _unmanage(self, record: Record) -> tuple[Record, str | None]:
         """Send the request; a record that is gone, or being unmanaged, needs none."""
         answer = self._poster.unmanage(record.record_id)
-        if answer.is_success or answer.status == 404 or self._is_ending(record.record_id):
+        if answer.is_success or answer.status == 404:
             return record, None
-        return record, answer.message
-
-    def _is_ending(self, record_id: str) -> bool:
-        """Return whether a record is gone or being unmanaged."""
-        answer = self._api.send("GET", f"/snapshots/{record_id}")
-        shown = answer.body.get("snapshot")
-        return answer.status == 404 or (isinstance(shown, Mapping) and shown.get("status") == UNMANAGING)
+        is_ending = self._records.status(record.record_id) in (GONE, UNMANAGING)
+        return record, None if is_ending else answer.message
 
     def _wait(self) -> None:
         for _ in self._deadline.rounds():

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
-from snapmanage.core.lists.manageable import Filters, Listed, Page
+from snapmanage.core.lists.filters import Filters, Listed, Page
 from snapmanage.core.lists.sorting import Sort
 from snapmanage.core.origins.patterns import Origin
 from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins

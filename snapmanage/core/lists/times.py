@@ -3,7 +3,7 @@
 from datetime import UTC
 
 from snapmanage import errors
-from snapmanage.core.lists.manageable import moment
+from snapmanage.core.lists.filters import moment
 from snapmanage.core.lists.paging import TimeFilter, limit_number
 from snapmanage.core.values.text import cut
 

@@ -62,8 +62,9 @@ def is_purgeable(record: Record, kind: Kind, before: datetime) -> bool:
     """Return whether a record is of the kind, and has been since a time before `before`."""
     if kind is Kind.TOMBSTONES:
         return record.deleted_at is not None and record.deleted_at < before
+    failed_at = record.step_at or record.updated_at
     failed = record.status is Status.ERROR and record.operation is Operation.MANAGE
-    return failed and record.updated_at is not None and record.updated_at < before
+    return failed and failed_at is not None and failed_at < before
 
 
 def obstacle(record: Record, mentions: Mentions) -> Obstacle | None:

@@ -12,8 +12,8 @@ from snapmanage.core.upstream import Report
 class StuckOperation:
     """An operation that takes too long; `since` is the time of its request, or of its first claim.
 
-    The record of an operation that was retried, or of an unmanage, is older than the request, and `updated_at` is the
-    time of the request only until the first claim.
+    The record of an operation that was retried, or of an unmanage, is older than the request, and `step_at` is the time
+    of the request only until the first claim.
     """
 
     record: Record
@@ -34,7 +34,9 @@ def explain(
     `cast_due_at` is the time at which the outbox sends the record's cast again, None if the outbox has no cast of it.
     """
     first = record.operation is Operation.MANAGE and record.generation <= 1
-    since = record.created_at if first else record.started_at or record.updated_at or record.created_at
+    since = (
+        record.created_at if first else record.started_at or record.step_at or record.updated_at or record.created_at
+    )
     if not record.status.in_progress or now - since < patience:
         return None
     why = f"{_step(record, now, cast_due_at)}; {_server(record, now, service, down_after)}"

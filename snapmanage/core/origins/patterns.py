@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from enum import Enum
 
+from snapmanage.core.backend import Notes
 from snapmanage.core.origins.forms import AnyForm, Fields, Form, Name
 
 
@@ -25,13 +26,17 @@ class Clock(Enum):
 
 @dataclass(frozen=True)
 class Origin:
-    """The tool that made a snapshot; `why` is a clause about the consequence of a new name."""
+    """The tool that made a snapshot; `why` is a clause about the consequence of a new name.
+
+    `created_at` is the time in the name, or else that of `notes`, which the tool has written down elsewhere.
+    """
 
     tool: str
     class_name: str | None
     created_at: datetime | None
     rename: Rename
     why: str
+    notes: Notes | None = None
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Protect the names that other tools need: the origins of one backend's snapshots, and the refusals."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.backend import BackendSnapshot, Notes
 from snapmanage.core.origins.patterns import Origin, Origins, Rename
 from snapmanage.core.values.ids import ids_in
 from snapmanage.core.values.metadata import with_added
+from snapmanage.core.values.text import printable
 
 # Metadata whose keys begin so change what snapmanage does, so only administrators set them.
 OWN_KEYS = "snapmanage:"
@@ -15,6 +16,8 @@ OWN_KEYS = "snapmanage:"
 FORCE = f"{OWN_KEYS}force"
 # The beginning of `reason_not_safe`.
 REFUSES = "origin refuses"
+CREATED_AT = "origin-created-at"
+DESCRIPTION = "origin-description"
 # Characters of a value in the metadata of a record.
 LONGEST_VALUE = 255
 
@@ -62,6 +65,8 @@ def with_origin(metadata: Mapping[str, str], name: str, origin: Origin | None) -
     if origin is None:
         return metadata
     known = {"origin": origin.tool, "origin-class": origin.class_name, "original-name": name}
+    # The original name holds any other time.
+    known |= _noted(origin.notes) if origin.notes else {}
     added = {key: value for key, value in known.items() if value and len(value) <= LONGEST_VALUE}
     return with_added(metadata, added)
 
@@ -79,7 +84,11 @@ class BackendOrigins:
     renames: Callable[[BackendSnapshot], bool] = lambda found: True
 
     def of(self, found: BackendSnapshot) -> Origin | None:
-        return self.origins.recognise(found.name, found.parent, self.driver, found.extra)
+        """Return the origin of a snapshot with the notes of its tool; None if no tool is known to name it so."""
+        origin = self.origins.recognise(found.name, found.parent, self.driver, found.extra)
+        if origin is None or found.notes is None:
+            return origin
+        return replace(origin, created_at=origin.created_at or found.notes.created_at, notes=found.notes)
 
     def reason_not_safe(self, found: BackendSnapshot, origin: Origin | None) -> str | None:
         """Return why a snapshot can't be managed because of its origin; None if it can."""
@@ -89,7 +98,7 @@ class BackendOrigins:
 
 
 NO_ORIGINS = BackendOrigins()
-ORIGIN_KEYS = ("origin", "origin-class", "origin-rename", "origin-why", "origin-created-at")
+ORIGIN_KEYS = ("origin", "origin-class", "origin-rename", "origin-why", CREATED_AT, DESCRIPTION)
 
 
 def with_extra_info(extra: Mapping[str, str], origin: Origin | None) -> dict[str, str]:
@@ -100,6 +109,14 @@ def with_extra_info(extra: Mapping[str, str], origin: Origin | None) -> dict[str
     shown = {key: value for key, value in extra.items() if key not in ORIGIN_KEYS}
     if origin is None:
         return shown
-    created_at = origin.created_at.isoformat() if origin.created_at else None
-    values = (origin.tool, origin.class_name, origin.rename.value, origin.why, created_at)
+    noted = _noted(Notes(origin.created_at, origin.notes.description if origin.notes else ""))
+    values = (origin.tool, origin.class_name, origin.rename.value, origin.why, noted[CREATED_AT], noted[DESCRIPTION])
     return shown | {key: value for key, value in zip(ORIGIN_KEYS, values, strict=True) if value is not None}
+
+
+def _noted(notes: Notes) -> dict[str, str | None]:
+    """Return the notes of a tool as texts that every client can print; None where the tool has noted nothing."""
+    return {
+        CREATED_AT: notes.created_at.isoformat() if notes.created_at else None,
+        DESCRIPTION: printable(notes.description)[:LONGEST_VALUE] or None,
+    }

@@ -15,6 +15,8 @@ made from. Other writable snapshots can be registered by their names.
 named `.`. A managed snapshot stays in its own folder, as `.snapshots/snapshot-UUID`. A path that isn't UTF-8 is
 listed escaped, after `./`. Such a subvolume can't be managed, but it can be a volume.
 
+**Notes.** The date and the description in snapper's `.snapshots/17/info.xml` are those of `.snapshots/17/snapshot`.
+
 **Identity.** A subvolume is identified by its UUID.
 
 **Sizes.** The size is the amount of data that a subvolume refers to according to quotas, shared data included, as of
@@ -42,7 +44,7 @@ from typing import ClassVar
 from oslo_config import cfg
 
 from snapmanage import crash, errors
-from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Notes, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
@@ -200,6 +202,11 @@ def _volume(member: Member, unsafe_reason: str = "") -> BackendVolume:
     )
 
 
+def _notes(member: Member) -> Notes | None:
+    taken_at = times.creation_time(member.taken_at)
+    return Notes(taken_at, member.description) if taken_at or member.description else None
+
+
 def _extra(member: Member) -> dict[str, str]:
     quotas = {"quotas": member.counting} if member.counting else {}
     return {"read_only": "yes" if member.read_only else "no"} | quotas
@@ -217,4 +224,5 @@ def _snapshot(member: Member) -> BackendSnapshot:
         unsafe=unsafe,
         unsafe_reason=member.fault or member.in_use,
         extra=_extra(member),
+        notes=_notes(member),
     )

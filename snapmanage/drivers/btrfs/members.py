@@ -3,16 +3,14 @@
 `folder` calls this module as root.
 """
 
-import errno
 import os
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import astuple, dataclass, replace
 
-from snapmanage.drivers.btrfs import trees
+from snapmanage.drivers.btrfs import obstacles, snapper, trees
 from snapmanage.drivers.btrfs.paths import TOO_LONG
 from snapmanage.drivers.btrfs.trees import Subvolume
-from snapmanage.drivers.system import mounts, syscalls
 
 ITSELF = "."
 """The name of the subvolume whose top is the folder."""
@@ -41,6 +39,7 @@ class Member:
     deleted parent has neither name nor identity. `has_snapshots` means that it is a parent of others.
     `size_bytes` is None without quotas and during their count; `counting` is a value of `quotas.Counting`.
     `in_use` and `fault` are reasons why the subvolume can't be renamed; both are empty where it can.
+    `taken_at` and `description` are notes of snapper about a snapshot.
     """
 
     name: str
@@ -55,6 +54,8 @@ class Member:
     counting: str
     in_use: str
     fault: str
+    taken_at: float = 0.0
+    description: str = ""
 
 
 def read(fd: int, names: Collection[str]) -> list[Member] | None:
@@ -70,8 +71,9 @@ def read(fd: int, names: Collection[str]) -> list[Member] | None:
     view = _View(fd, here, found)
     named = ((view.name(each), each) for each in found)
     if names:
-        return [view.member(name, each) for name, each in named if name in names]
-    return _fitting([view.member(name, each) for name, each in named if _is_listed(name, each)], "snapshots")
+        return [_noted(fd, view.member(name, each)) for name, each in named if name in names]
+    listed = (view.member(name, each) for name, each in named if _is_listed(name, each))
+    return _fitting([_noted(fd, each) for each in listed], "snapshots")
 
 
 def read_volumes(fd: int) -> list[Member] | None:
@@ -104,6 +106,16 @@ def names_and_identities(fd: int) -> list[tuple[str, str]] | None:
         return None
     view = _View(fd, here, found)
     return [(view.name(each), view.identity(each)) for each in found]
+
+
+def _noted(fd: int, member: Member) -> Member:
+    """Return the member with the notes about it; an escaped name could be the path of another one."""
+    if not member.is_snapshot or member.name.startswith((ESCAPED, OUTSIDE)):
+        return member
+    notes = snapper.notes(fd, member.name)
+    if notes == snapper.NO_NOTES:
+        return member
+    return replace(member, taken_at=notes.taken_at, description=notes.description)
 
 
 def _is_listed(name: str, each: Subvolume) -> bool:
@@ -150,7 +162,7 @@ class _View:
         self._by_identity = {each.identity: each for each in found if each.identity}
         self._by_number = {each.number: each for each in found}
         self._parents = {each.parent_identity for each in found}
-        self._in_use = _paths_in_use(fd)
+        self._in_use = obstacles.paths_in_use(fd)
         self._writable = not os.fstatvfs(fd).f_flag & os.ST_RDONLY
         self._obstacles: dict[str, str] = {}
 
@@ -200,7 +212,7 @@ class _View:
             return f"it lies in the read-only subvolume {self.name(within)!r}; move it, or make that one writable"
         place = name.rpartition("/")[0]
         if place not in self._obstacles:
-            self._obstacles[place] = _obstacle(self._fd, place)
+            self._obstacles[place] = obstacles.of_folder(self._fd, place)
         return self._obstacles[place]
 
 
@@ -210,53 +222,3 @@ def _text(path: bytes) -> str:
         return path.decode()
     except UnicodeDecodeError:
         return ESCAPED + path.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
-
-
-def _obstacle(fd: int, place: str) -> str:
-    """Return why no object can be renamed in a folder beneath an open one; empty where there is no obstacle.
-
-    It is also empty where the folder was removed.
-    """
-    try:
-        inner = syscalls.open_directory_beneath(fd, place) if place else os.dup(fd)
-    except FileNotFoundError:
-        return ""
-    except OSError as failure:
-        if failure.errno == errno.EXDEV:
-            return f"another file system is mounted on its folder {place!r}, or above that; unmount it"
-        return f"its folder {place!r} can't be opened ({failure.strerror}); make root the owner of the folder"
-    try:
-        if os.access(".", os.W_OK | os.X_OK, dir_fd=inner, effective_ids=True):
-            return ""
-    finally:
-        os.close(inner)
-    return (
-        f"snapmanage's helper, root with CAP_SYS_ADMIN alone, can't rename in its folder {place!r}; "
-        "make root the owner of the folder"
-    )
-
-
-def _paths_in_use(fd: int) -> dict[bytes, str]:
-    """Return the reason why each path is in use: the path itself or a part of it is mounted, or has a mount on it.
-
-    Paths begin at the top of the file system of `fd`.
-    """
-    known = {mount.number: mount for mount in mounts.mounts()}
-    device = known[mounts.mount_of(fd)].device
-    found: dict[bytes, str] = {}
-    for mount in known.values():
-        point = mount.point.decode(errors="replace")
-        if mount.device == device:
-            parts = mount.root.strip(b"/").split(b"/")
-            for length in range(1, len(parts) + 1):
-                found[b"/".join(parts[:length])] = f"it is mounted at {point!r}, by itself or in part"
-        above = known.get(mount.parent)
-        if above and above.device == device:
-            found.setdefault(_covered(mount, above), f"a file system is mounted on it, at {point!r}")
-    return found
-
-
-def _covered(mount: mounts.Mount, above: mounts.Mount) -> bytes:
-    """Return the path, from the top of its file system, that a mount hides."""
-    inside = mount.point[len(above.point.rstrip(b"/")) :]
-    return (above.root.rstrip(b"/") + b"/" + inside.strip(b"/")).strip(b"/")

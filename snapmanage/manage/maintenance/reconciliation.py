@@ -12,7 +12,7 @@ from snapmanage.core.maintenance.reconciliation import Difference, Kind
 from snapmanage.core.records import Snapshot, changed
 from snapmanage.core.values.ids import ids_in
 from snapmanage.drivers.protocol import Driver
-from snapmanage.manage import requests
+from snapmanage.manage import unmanaging
 from snapmanage.manage.application import Application
 from snapmanage.store import ownership, records
 from snapmanage.store.engine.database import Database
@@ -52,7 +52,7 @@ def fix(app: Application, driver: Driver, difference: Difference) -> str:
     if difference.kind is Kind.RENAMED and difference.binding:
         return f"Renamed it back to {driver.manage_snapshot(difference.binding).name!r}."
     if difference.kind is Kind.VANISHED and difference.certain:
-        requests.unmanage(app, snapshot.id, snapshot.requester, everywhere=True)
+        unmanaging.unmanage(app, snapshot.id, snapshot.requester, everywhere=True)
         return "Requested to unmanage it."
     if difference.size_gb is not None:
         if record_size(app.db, snapshot, difference.size_gb):

@@ -69,6 +69,7 @@ def _record_columns() -> list[Column[Any]]:
         Column("identity_key", String(64), unique=True),
         Column("created_at", UtcDateTime, nullable=False),
         Column("updated_at", UtcDateTime),
+        Column("step_at", UtcDateTime),
         Column("deleted_at", UtcDateTime),
     ]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from snapmanage.testing.waiting import until
 from tests.functional.adopting.plans import NAMES, apply, journal, make_plan, names, refused_names, snapshots, undo
 from tests.functional.adopting.shell import Shell
 from tests.functional.client import SERVER
+from tests.functional.cmd.programs import FOLDER
 from tests.functional.world import World
 
 
@@ -239,8 +241,16 @@ def test_nothing_starts_without_a_yes(shell: Shell, world: World, plan: str) -> 
     ended = shell.run("apply", plan)
 
     assert ended.returncode == 1
-    assert "confirm with --yes" in ended.stderr
+    assert "nothing was started; type yes, pipe it" in ended.stderr
     assert (snapshots(world), names(world)) == ([], set(NAMES))
+
+
+def test_yes_can_be_piped(shell: Shell, world: World, plan: str) -> None:
+    for command, managed in (("apply", 3), ("undo", 0)):
+        argv = [str(FOLDER / "snapmanage"), command, plan]
+        environment = os.environ | shell.environment
+        subprocess.run(argv, env=environment, input="yes\n", text=True, capture_output=True, check=True)
+        assert len(snapshots(world)) == managed
 
 
 def test_plan_of_another_project_is_refused(shell: Shell, world: World, plan: str) -> None:

@@ -27,7 +27,7 @@ from schemathesis.specs.openapi import checks
 from snapmanage.api import openapi, routes
 from snapmanage.api.access.callers import Caller
 from snapmanage.api.access.noauth import NoAuth
-from snapmanage.api.handlers.types import DEFAULT_ID
+from snapmanage.api.defaults import TYPE_ID
 from tests.functional.client import PROJECT, SERVER
 from tests.functional.world import World, running_world
 
@@ -168,7 +168,7 @@ def make_likely(case: schemathesis.Case[Any], known: dict[str, str]) -> None:
         return
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = str(uuid.uuid4())  # one key for all would let one request through
-    asked = known | {"project_id": PROJECT, "target_project_id": PROJECT, "volume_type_id": DEFAULT_ID}
+    asked = known | {"project_id": PROJECT, "target_project_id": PROJECT, "volume_type_id": TYPE_ID}
     asked |= {"snapshot_id": known["doomed"]} if case.method == "POST" else {}
     case.path_parameters = {name: asked[name] for name in case.path_parameters}
     case.query = likely_query(case, known)

@@ -28,8 +28,6 @@ DELIBERATE = {
     "/*_at": "the time of the test",
     "/*/message": "an error names the field and the remedy, and repeats no long value",
     "/manageable-volumes_links": "the link to the next page, as in the documentation of the Block Storage API",
-    "/volume/availability_zone": "a volume has no zone of its own",
-    "/volume/volume_type": "a volume has no type",
     "/services/0/disabled_reason": "an enabled server has no reason; the reference keeps the last one",
     "/services/1": "snapmanage has no scheduler",
     "/limits/absolute/maxTotalBackup*": "snapmanage has no backups, so it limits none",

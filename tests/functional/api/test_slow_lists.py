@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from snapmanage import errors
-from snapmanage.api import views
+from snapmanage.api import pages
 from snapmanage.api.request import Answer
 from snapmanage.api.waiting_lists import Searches, SearchLimits
 from snapmanage.manage import queries
@@ -81,7 +81,7 @@ def test_list_holds_its_place_until_its_answer_is_made(
             pass
         return Answer(200, b"made")
 
-    monkeypatch.setattr(views, "page", page)
+    monkeypatch.setattr(pages, "page", page)
 
     assert world.client.get(path, version=LATEST).content == b"made"
 

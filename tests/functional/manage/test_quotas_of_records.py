@@ -12,7 +12,7 @@ from snapmanage.core import lifecycle
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.quotas import Limits, Usage
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
-from snapmanage.manage import requests
+from snapmanage.manage import requests, unmanaging
 from snapmanage.manage.application import Application
 from snapmanage.store import quotas, records
 from snapmanage.store.engine import database as transactions
@@ -109,7 +109,7 @@ def test_project_may_request_again_once_it_has_unmanaged_a_failed_snapshot(app: 
     failed = request(limited)
     fail(app.db, failed)
 
-    requests.unmanage(limited, failed.id, examples.REQUESTER)
+    unmanaging.unmanage(limited, failed.id, examples.REQUESTER)
 
     assert request(limited).status is Status.CREATING
 
@@ -117,7 +117,7 @@ def test_project_may_request_again_once_it_has_unmanaged_a_failed_snapshot(app: 
 def test_snapshot_that_could_not_be_unmanaged_is_not_a_failed_record(app: Application) -> None:
     managed = request(app)
     app.db.write(lambda conn, _: records.update(conn, [lifecycle.succeed(managed, examples.found(), NOW)], locked=True))
-    fail(app.db, requests.unmanage(app, managed.id, examples.REQUESTER))
+    fail(app.db, unmanaging.unmanage(app, managed.id, examples.REQUESTER))
 
     assert used(app.db) == Usage(snapshots=1, gigabytes=3)
 

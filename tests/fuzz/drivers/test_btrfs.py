@@ -11,8 +11,9 @@ import pytest
 from hypothesis import strategies as st
 
 from snapmanage.drivers.btrfs import paths as subvolume_paths
-from snapmanage.drivers.btrfs import search, trees
+from snapmanage.drivers.btrfs import search, snapper, trees
 from tests.fuzz.hostile import NUMBERS, bounded, damaged, fuzz
+from tests.unit.drivers.btrfs.test_snapper import FILES
 from tests.unit.drivers.btrfs.test_trees import root
 
 Item = tuple[int, tuple[int, int, int], bytes]
@@ -63,6 +64,12 @@ def test_trees_of_any_items_are_read_or_refused(items: list[Item], paths: dict[i
             assert len({each.number for each in found}) == len(found)
     finally:
         os.close(folder)
+
+
+@fuzz(damaged((FILES / "single.xml").read_bytes()))
+def test_notes_of_any_content_are_read(content: bytes) -> None:
+    with bounded(content):
+        assert len(snapper.parsed(content).description) <= snapper.LONGEST_DESCRIPTION
 
 
 @fuzz(damaged(root()), st.none() | st.binary(max_size=8), NUMBER)

@@ -61,6 +61,12 @@ def test_nothing_is_recognised_where_the_service_knows_better(fields: dict[str, 
     assert found(DAILY, **fields).origin is None
 
 
+def test_description_of_the_program_is_read() -> None:
+    entry = found("17/snapshot", extra_info={"origin": "snapper", "origin-description": "zypp(zypper)"})
+
+    assert entry.description == "zypp(zypper)"
+
+
 def test_origin_of_the_service_counts() -> None:
     entry = found(DAILY, extra_info={"origin": "mine", "origin-rename": "safe"})
 

@@ -92,6 +92,18 @@ def test_rows_choose_snapshots_and_their_names() -> None:
     assert (skipped.source, skipped.why) == ("disk-1@gone", "source_not_found")
 
 
+def test_description_of_the_program_counts_unless_a_row_has_one() -> None:
+    noted = [found(name, description="zypp(zypper)") for name in ("disk-1@a", "disk-1@b")]
+    rows = {"disk-1@a": Row("disk-1@a", description="mine"), "disk-1@b": Row("disk-1@b")}
+
+    made = entries(*noted, rules=Rules(name="{description}", rows=rows))[1:]
+
+    assert [(each.description, each.name) for each in made if isinstance(each, Manage)] == [
+        ("mine", "zypp(zypper)"),
+        ("zypp(zypper)", "zypp(zypper)"),
+    ]
+
+
 def test_row_of_another_host_chooses_nothing() -> None:
     rows = {"disk-1@a": Row("disk-1@a", host="storage-2@ceph")}
 

@@ -1,6 +1,7 @@
 """A refused request has the code that the service sends; for other services the client derives it from the status."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from snapmanage.client.api.posting import Poster
 from snapmanage.client.api.records import Record
 from snapmanage.client.events import Reporter
 from snapmanage.client.plan.entries import Expect, Header, Manage
-from snapmanage.client.plan.journal import State
+from snapmanage.client.plan.journal import Outcome, State, opened
 from snapmanage.client.reports.remedies import OTHERWISE, remedy
+from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.retrying import Retrier
 from snapmanage.client.work.undoing import Undoer
 from snapmanage.client.work.waiting import Deadline
 from tests.unit.client.answering import FakeAdapter, Response, refusal
@@ -110,3 +113,37 @@ def test_snapshot_whose_unmanaging_is_refused_remains_unless_it_is_being_unmanag
         remaining = undoer.run(1, None)
 
     assert remaining == ({"id-1": "the status is wrong"} if remains else {})
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "state"),
+    [
+        ("invalid_state", "creating", State.ACCEPTED),
+        ("invalid_state", "available", State.ACCEPTED),
+        ("invalid_state", "error", State.FAILED),
+        ("invalid_state", "unmanaging", State.FAILED),
+        ("service_down", "creating", State.FAILED),
+    ],
+)
+def test_refused_retry_counts_as_accepted_if_the_snapshot_is_no_longer_in_error(
+    code: str, status: str, state: State, tmp_path: Path
+) -> None:
+    answers = {
+        ("GET", "/snapshots/id-1/operation"): Response(200, {"operation": {"events": []}}),
+        ("POST", "/snapshots/id-1/action"): refusal(400, "Volume 7 is creating; wait", code),
+        ("GET", "/snapshots/id-1"): Response(200, {"snapshot": {"id": "id-1", "status": status}}),
+    }
+    api = Api(FakeAdapter(answers))
+    with opened(tmp_path / "plan", HEADER.plan_id) as journal:
+        retrier = Retrier(
+            Poster(api, Features(), HEADER),
+            LabelledRecords(api, HEADER.label),
+            journal,
+            Reporter(io.StringIO(), False),
+            Deadline(None, api.stop),
+        )
+
+        refused = retrier.run([Outcome("s1", State.FAILED, "id-1", "unusable")], 1)
+
+        assert journal.latest["s1"].state is state
+        assert list(refused) == (["s1"] if state is State.FAILED else [])

@@ -14,9 +14,10 @@ from snapmanage import errors
 from snapmanage.bus import envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core.backend import Unsafe
-from snapmanage.core.lists import manageable
+from snapmanage.core.lists import filters, manageable
+from snapmanage.core.lists.filters import Page
 from snapmanage.core.lists.inventory import Inventory, L
-from snapmanage.core.lists.manageable import Manageable, Owned, Page
+from snapmanage.core.lists.manageable import Manageable, Owned
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.manage.acceptance import OperationRequest
@@ -45,7 +46,7 @@ class Server:
 
     def list(self, listed: Sequence[L], page: Page) -> list[Manageable]:
         self.pages.append(page)
-        return manageable.entries(list(manageable.on_page(Inventory(listed).candidates(page), page)), Owned())
+        return manageable.entries(list(filters.on_page(Inventory(listed).candidates(page), page)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
         result = self._dispatcher.dispatch(incoming)

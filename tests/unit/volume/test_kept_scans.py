@@ -1,7 +1,7 @@
 """The scans of all backends have room for so many entries; beyond it the oldest one is forgotten."""
 
+from snapmanage.core.lists.filters import Page
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import Page
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.volume.scans import KeptScans, Scan, Scans
 from tests import examples

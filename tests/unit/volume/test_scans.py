@@ -7,8 +7,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.lists.filters import Page
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import Page
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.testing.waiting import until

@@ -8,6 +8,7 @@ import pytest
 
 from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
+from snapmanage.api.defaults import TYPE_ID
 from tests import examples
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, Client, fault
@@ -88,7 +89,9 @@ def test_list_of_volumes_shows_names_and_links_and_the_detailed_list_all_fields(
         ({"metadata": "{'number': '2'}"}, {"three"}),
         ({"bootable": "false"}, {"one", "two", "three", None}),
         ({"bootable": "True"}, set()),
-        ({"availability_zone": "nova"}, set()),
+        ({"availability_zone": "nova"}, {"one", "two", "three", None}),
+        ({"availability_zone": "elsewhere"}, set()),
+        ({"volume_type_id": TYPE_ID}, {"one", "two", "three", None}),
         ({"size": "1"}, {"one", "two", "three", None}),
         ({"size": "2"}, set()),
         ({"name": "two", "metadata": "{'number': '2'}"}, set()),

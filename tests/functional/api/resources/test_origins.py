@@ -117,7 +117,7 @@ def test_wrong_filter_is_refused(shared: World, parameters: dict[str, Any], text
 
 
 def test_server_of_an_earlier_release_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snapmanage.core.lists.manageable.PARAMETERS", ())
+    monkeypatch.setattr("snapmanage.core.lists.filters.PARAMETERS", ())
 
     answer = world.client.get("os-snapshot-manage", params={"host": SERVER, "origin": "sanoid", "min_size": 1})
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snapmanage.api.handlers.types import DEFAULT_ID
+from snapmanage.api.defaults import TYPE_ID
 from snapmanage.manage import queries
 from tests.functional.client import PROJECT, fault
 from tests.functional.world import OTHER_PROJECT, World
@@ -50,9 +50,18 @@ def test_summary_of_too_many_metadata_is_refused_with_the_remedy(world: World, m
 def test_only_type_is_the_default(shared: World) -> None:
     listed = shared.client.get("types").json()["volume_types"]
 
-    shown = [shared.client.get(f"types/{each}").json()["volume_type"] for each in (DEFAULT_ID, "default")]
+    shown = [shared.client.get(f"types/{each}").json()["volume_type"] for each in (TYPE_ID, "default")]
     assert shown == listed * 2
     assert listed[0]["name"] == "__DEFAULT__"
+
+
+def test_volume_is_of_the_only_type_and_in_the_only_zone(world: World) -> None:
+    volume = world.client.get(f"volumes/{world.register_volume()}", version="3.63").json()["volume"]
+
+    [zone] = world.client.get("os-availability-zone").json()["availabilityZoneInfo"]
+    [only] = world.client.get("types").json()["volume_types"]
+    assert volume["availability_zone"] == zone["zoneName"]
+    assert (volume["volume_type"], volume["volume_type_id"]) == (only["name"], only["id"])
 
 
 @pytest.mark.parametrize("unknown", ["__DEFAULT__", PROJECT, "x"])

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status
-from snapmanage.manage import acceptance, requests
+from snapmanage.manage import acceptance, unmanaging
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.claims import WorkerId
 from snapmanage.store import records
@@ -138,7 +138,7 @@ def test_upstream_with_its_own_records_can_unmanage_its_snapshot(bench: Bench) -
 
 def test_late_repeat_does_not_hide_a_later_request(bench: Bench) -> None:
     snapshot = bench.manage_snapshot()
-    requests.unmanage(bench.app, snapshot.id, REQUESTER)
+    unmanaging.unmanage(bench.app, snapshot.id, REQUESTER)
 
     received = [
         OperationRequest(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)

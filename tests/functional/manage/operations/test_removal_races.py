@@ -16,7 +16,7 @@ from snapmanage import errors
 from snapmanage.core import lifecycle
 from snapmanage.core import removals as rules
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
-from snapmanage.manage import removals, requests
+from snapmanage.manage import removals, unmanaging
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.store import quotas, records
 from snapmanage.testing.waiting import until
@@ -226,7 +226,7 @@ def test_new_cast_revives_the_volume_and_a_late_repeat_does_not(bench: Bench) ->
     first = described(volume_id)
     bench.accept_requests(first)
     bench.carry_out_due()
-    requests.unmanage(bench.app, first.record_id, REQUESTER)
+    unmanaging.unmanage(bench.app, first.record_id, REQUESTER)
     bench.accept_requests(OperationRequest(Snapshot, first.record_id, Operation.UNMANAGE))
     bench.carry_out_due()
     assert unmanage(bench, volume_id)

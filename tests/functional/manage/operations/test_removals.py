@@ -7,7 +7,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.outbox import Kind
 from snapmanage.core.records import Requester, Status, Volume
-from snapmanage.manage import removals, requests, settling
+from snapmanage.manage import removals, requests, settling, unmanaging
 from snapmanage.manage.settling import Outcome
 from snapmanage.store import outbox, quotas
 from tests import examples
@@ -75,7 +75,7 @@ def test_refusal_names_no_snapshot_of_another_project(bench: Bench) -> None:
 def test_volume_can_be_unmanaged_when_its_last_snapshot_is_a_tombstone(bench: Bench) -> None:
     failed = bench.request("nowhere")
     bench.fail_at_once(failed)
-    requests.unmanage(bench.app, failed.id, REQUESTER)
+    unmanaging.unmanage(bench.app, failed.id, REQUESTER)
 
     assert unmanage_volume(bench).status is Status.DELETED
 
@@ -160,7 +160,7 @@ def test_snapshot_that_was_never_found_is_unmanaged_without_its_server(bench: Be
     bench.clock.advance(seconds=timedelta(days=40).total_seconds())
     earlier = bench.message_names()
 
-    removed = requests.unmanage(bench.app, failed.id, REQUESTER)
+    removed = unmanaging.unmanage(bench.app, failed.id, REQUESTER)
 
     assert (removed, removed.status) == (bench.record(failed), Status.DELETED)
     assert bench.message_names()[len(earlier) :] == ["snapshot.unmanage.start", "snapshot.unmanage.end"]
@@ -175,7 +175,7 @@ def test_snapshot_whose_object_may_be_renamed_waits_for_its_server(bench: Bench)
     bench.clock.advance(seconds=timedelta(days=40).total_seconds())
 
     with pytest.raises(errors.ServiceDown):
-        requests.unmanage(bench.app, requested.id, REQUESTER)
+        unmanaging.unmanage(bench.app, requested.id, REQUESTER)
 
     assert fields(bench.record(requested), "status") == [Status.ERROR]
 
@@ -187,7 +187,7 @@ def test_worker_that_finds_the_object_of_an_unmanaged_snapshot_renames_nothing(b
     slow = bench.claim_one()
     bench.clock.advance(seconds=3600)
     settling.settle(bench.app, [Outcome(bench.claim_one("worker 2").record, error=errors.Unusable("it broke"))])
-    requests.unmanage(bench.app, requested.id, REQUESTER)
+    unmanaging.unmanage(bench.app, requested.id, REQUESTER)
 
     assert bench.resolve(slow) == []
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core.lists import manageable
+from snapmanage.core.lists.filters import Filters, Page
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import Filters, Page
 from snapmanage.core.lists.selectors import Selectors
 from snapmanage.core.origins.patterns import Origins
 from snapmanage.core.origins.protection import BackendOrigins
@@ -18,6 +18,7 @@ from snapmanage.core.outbox import Kind
 from snapmanage.core.quotas import UNLIMITED, Limits
 from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.core.values.location import Location
+from snapmanage.manage import manageable as lists
 from snapmanage.manage import requests
 from tests import examples
 from tests.examples import REQUESTER, SERVER, VOLUME_ID, new_id
@@ -129,7 +130,7 @@ def test_listing_marks_managed_and_requested_snapshots(bench: Bench) -> None:
     managed, requested = bench.manage_snapshot(DAILY), bench.request(WEEKLY)
     page = Page(sort=(("reference", "asc"),))
 
-    entries = requests.list_manageable(bench.app, SERVER, Inventory(bench.driver.list_snapshots()), page)
+    entries = lists.list_snapshots(bench.app, SERVER, Inventory(bench.driver.list_snapshots()), page)
 
     assert [(entry.reference.name(), entry.reason_not_safe) for entry in entries] == [
         (f"snapshot-{managed.id}", "already managed"),
@@ -163,7 +164,7 @@ def test_origins_are_recognised_once_for_all_pages_and_hold_no_connection(
     inventory = Inventory(bench.driver.list_snapshots())
     page = Page(filters=Filters(**filters, selectors=Selectors(origin="sanoid")))
 
-    lists = [requests.list_manageable(bench.app, SERVER, inventory, page, origins=origins) for _ in range(3)]
+    found = [lists.list_snapshots(bench.app, SERVER, inventory, page, origins=origins) for _ in range(3)]
 
-    assert lists == [[], [], []]
+    assert found == [[], [], []]
     assert noted == [0] * len(inventory)

@@ -10,7 +10,7 @@ from snapmanage import errors
 from snapmanage.core.backend import Unsafe
 from snapmanage.core.outbox import Kind
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status
-from snapmanage.manage import removals, requests, retries, settling
+from snapmanage.manage import removals, retries, settling, unmanaging
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome
@@ -78,7 +78,7 @@ def test_retry_is_cast_once_and_a_late_repeat_changes_nothing(bench: Bench) -> N
 def test_failed_unmanage_can_be_retried(bench: Bench) -> None:
     snapshot = bench.manage_snapshot()
     bench.driver.mark(f"snapshot-{snapshot.id}", Unsafe.IN_USE)
-    requests.unmanage(bench.app, snapshot.id, REQUESTER)
+    unmanaging.unmanage(bench.app, snapshot.id, REQUESTER)
     carry_out(bench, snapshot, Operation.UNMANAGE)
     assert bench.record(snapshot).status is Status.ERROR
     bench.driver.mark(f"snapshot-{snapshot.id}", None)
@@ -163,7 +163,7 @@ def test_retry_is_checked_against_the_quota(bench: Bench, limits: dict[str, int]
     with pytest.raises(errors.QuotaExceeded):
         retries.retry_snapshot(bench.app, failed.id, REQUESTER)
 
-    requests.unmanage(bench.app, owner.id, REQUESTER)
+    unmanaging.unmanage(bench.app, owner.id, REQUESTER)
     carry_out(bench, owner, Operation.UNMANAGE)
     assert retries.retry_snapshot(bench.app, failed.id, REQUESTER).status is Status.CREATING
 

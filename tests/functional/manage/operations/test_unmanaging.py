@@ -11,7 +11,7 @@ from snapmanage import errors
 from snapmanage.core.backend import Unsafe
 from snapmanage.core.outbox import Kind
 from snapmanage.core.records import Operation, Requester, Snapshot, Status
-from snapmanage.manage import requests, settling
+from snapmanage.manage import settling, unmanaging
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome
@@ -25,7 +25,7 @@ from tests.functional.manage.operations.bench import DAILY, Bench, fields
 def test_unmanaged_snapshot_has_its_old_name_and_may_be_managed_again(bench: Bench) -> None:
     snapshot = bench.manage_snapshot()
 
-    requests.unmanage(bench.app, snapshot.id, REQUESTER)
+    unmanaging.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.carry_out_due()
 
@@ -38,7 +38,7 @@ def test_unmanaged_snapshot_has_its_old_name_and_may_be_managed_again(bench: Ben
 def test_unmanage_is_cast_with_the_id_of_its_own_request(bench: Bench) -> None:
     snapshot = bench.manage_snapshot()
 
-    requests.unmanage(bench.app, snapshot.id, Requester(PROJECT, "carol", "req-9"))
+    unmanaging.unmanage(bench.app, snapshot.id, Requester(PROJECT, "carol", "req-9"))
 
     (cast,) = (message for message in bench.messages() if message.kind is Kind.CAST)
     assert (cast.name, cast.context["request_id"]) == ("unmanage_snapshot", "req-9")
@@ -86,7 +86,7 @@ def test_late_cast_does_not_repeat_an_unmanage_that_has_failed(bench: Bench) -> 
 
 def test_late_cast_does_not_change_an_unmanaged_snapshot(bench: Bench) -> None:
     snapshot = bench.manage_snapshot()
-    requests.unmanage(bench.app, snapshot.id, REQUESTER)
+    unmanaging.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.carry_out_due()
 
@@ -105,7 +105,7 @@ def test_snapshot_that_the_project_does_not_have_can_not_be_unmanaged(bench: Ben
     snapshot_id = new_id() if requester is REQUESTER else snapshot.id
 
     with pytest.raises(errors.SnapshotNotFound):
-        requests.unmanage(bench.app, snapshot_id, requester)
+        unmanaging.unmanage(bench.app, snapshot_id, requester)
 
 
 @ON_SERVERS
@@ -120,7 +120,7 @@ def test_of_two_requests_to_unmanage_one_snapshot_one_is_refused(bench: Bench) -
 
     def unmanage(_: int) -> bool:
         try:
-            requests.unmanage(bench.app, snapshot.id, REQUESTER)
+            unmanaging.unmanage(bench.app, snapshot.id, REQUESTER)
         except errors.InvalidState:
             return False
         return True
@@ -138,17 +138,17 @@ def test_of_two_requests_to_unmanage_one_snapshot_one_is_refused(bench: Bench) -
 
 def test_tombstone_is_not_found(bench: Bench) -> None:
     snapshot = bench.manage_snapshot()
-    requests.unmanage(bench.app, snapshot.id, REQUESTER)
+    unmanaging.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.carry_out_due()
 
     with pytest.raises(errors.SnapshotNotFound):
-        requests.unmanage(bench.app, snapshot.id, REQUESTER)
+        unmanaging.unmanage(bench.app, snapshot.id, REQUESTER)
 
 
 def test_snapshot_in_progress_can_not_be_unmanaged(bench: Bench) -> None:
     with pytest.raises(errors.InvalidState):
-        requests.unmanage(bench.app, bench.request().id, REQUESTER)
+        unmanaging.unmanage(bench.app, bench.request().id, REQUESTER)
 
 
 def snapshot_renamed_and_in_error(bench: Bench) -> Snapshot:
@@ -165,7 +165,7 @@ def snapshot_renamed_and_in_error(bench: Bench) -> Snapshot:
 def test_unmanage_after_a_failed_manage_restores_the_name_of_the_object(bench: Bench) -> None:
     failed = snapshot_renamed_and_in_error(bench)
 
-    requests.unmanage(bench.app, failed.id, REQUESTER)
+    unmanaging.unmanage(bench.app, failed.id, REQUESTER)
 
     assert bench.record(failed).identity_key is not None
     bench.accept(failed, operation=Operation.UNMANAGE)
@@ -183,7 +183,7 @@ def test_object_that_another_record_owns_now_is_not_renamed(bench: Bench, over_t
     bench.carry_out_due()
 
     if not over_the_bus:
-        requests.unmanage(bench.app, failed.id, REQUESTER)
+        unmanaging.unmanage(bench.app, failed.id, REQUESTER)
     bench.accept(failed, operation=Operation.UNMANAGE)
     bench.carry_out_due()
 
@@ -213,7 +213,7 @@ def test_two_records_of_one_object_can_be_unmanaged_at_the_same_time(bench: Benc
 def test_snapshot_whose_unmanage_fails_stays_owned(bench: Bench) -> None:
     snapshot = bench.manage_snapshot()
     bench.driver.mark(f"snapshot-{snapshot.id}", Unsafe.IN_USE)
-    requests.unmanage(bench.app, snapshot.id, REQUESTER)
+    unmanaging.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
 
     bench.carry_out_due()

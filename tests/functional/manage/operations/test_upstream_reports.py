@@ -8,7 +8,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.records import Operation, Requester, Snapshot, Status
 from snapmanage.core.upstream import Report, RequestKind
-from snapmanage.manage import requests, settling
+from snapmanage.manage import settling, unmanaging
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.maintenance import upstream
 from snapmanage.manage.settling import Outcome
@@ -138,7 +138,7 @@ def test_mark_survives_the_requests_of_other_clients(bench: Bench) -> None:
     bench.accept_requests(request(snapshot))
     bench.carry_out_due()
 
-    requests.unmanage(bench.app, snapshot.id, AGAIN, everywhere=True)
+    unmanaging.unmanage(bench.app, snapshot.id, AGAIN, everywhere=True)
 
     assert bench.record(snapshot).upstream == CINDER
 

@@ -40,6 +40,7 @@ def full_snapshot(**fields: Any) -> Snapshot:
         reference_key="a" * 64,
         identity_key="b" * 64,
         updated_at=NOW + SECOND,
+        step_at=NOW,
         deleted_at=NOW + 2 * SECOND,
         storage="array:1",
         upstream="cinder",

@@ -30,6 +30,7 @@ def test_first_claim_takes_a_lease_and_announces_the_start() -> None:
         due_at=NOW + LEASE,
         started_at=NOW,
         updated_at=NOW,
+        step_at=NOW,
     )
     assert event_type(change) == "snapshot.manage.start"
 
@@ -88,7 +89,7 @@ def test_renewed_lease_runs_from_now_under_the_same_claim_number() -> None:
 def test_attempt_of_a_released_claim_does_not_count() -> None:
     change = lifecycle.release(resolved_snapshot(), LATER)
 
-    assert change.after == resolved_snapshot(attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER)
+    assert change.after == resolved_snapshot(attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER, step_at=LATER)
     assert event_type(claim_due_record(change.after, LATER)) is None
 
 

@@ -152,6 +152,7 @@ def test_settled_snapshot_can_be_unmanaged(status: Status) -> None:
         reason=None,
         reason_code=None,
         updated_at=LATER,
+        step_at=LATER,
     )
     assert change.event is None
 

@@ -65,6 +65,7 @@ def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
         reason_code=None,
         size_gb=1,
         updated_at=LATER,
+        step_at=LATER,
     )
     assert event_type(change) == "snapshot.manage.end"
     assert change.message is None
@@ -91,6 +92,7 @@ def test_temporary_failure_is_retried_after_a_delay() -> None:
         reason="the volume group is locked",
         reason_code="backend_busy",
         updated_at=LATER,
+        step_at=LATER,
     )
     assert (change.event, change.message) == (None, None)
 
@@ -110,6 +112,7 @@ def test_permanent_failure_ends_in_error_and_frees_the_object(error: errors.Snap
         reference_key=None,
         identity_key=None,
         updated_at=LATER,
+        step_at=LATER,
     )
     assert event_type(change) == "snapshot.manage.error"
     assert change.message is not None
@@ -159,6 +162,7 @@ def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
         backend_created_at=NOW,
         identity_key=owner_key(SERVER, "identity of disk"),
         updated_at=NOW,
+        step_at=NOW,
     )
     assert change.event is None
 

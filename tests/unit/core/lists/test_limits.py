@@ -6,8 +6,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.lists import sorting
+from snapmanage.core.lists.filters import Filters, Page
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import Filters, Page
 from snapmanage.core.lists.sorting import SORT_DIRECTIONS, SORT_KEYS
 from tests import examples
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
-from snapmanage.core.lists import manageable
+from snapmanage.core.lists import filters, manageable
+from snapmanage.core.lists.filters import Filters, Page
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import Filters, Owned, Page
+from snapmanage.core.lists.manageable import Owned
 from snapmanage.core.lists.selectors import Selectors
 from snapmanage.core.lists.sorting import SORT_DIRECTIONS, SORT_KEYS, Sort
 from snapmanage.core.reference import Reference
@@ -38,7 +39,7 @@ def backend(*sizes: tuple[str, int]) -> list[BackendSnapshot]:
 
 def names_on_page(found: list[BackendSnapshot], page: Page) -> list[str]:
     """Return the names on the page."""
-    return [each.name for each in manageable.on_page(Inventory(found).candidates(page), page)]
+    return [each.name for each in filters.on_page(Inventory(found).candidates(page), page)]
 
 
 def test_safe_entry_is_sent_with_every_field() -> None:
@@ -308,8 +309,8 @@ def test_error_for_an_invalid_filter_names_it(given: dict[str, Any], named: str)
 
 
 def test_time_without_a_zone_is_utc() -> None:
-    assert manageable.moment("created_before", "2026-03-01T12:30:15.123456") == NOW
-    assert manageable.moment("created_before", "2026-03-01T13:30:15.123456+01:00") == NOW
+    assert filters.moment("created_before", "2026-03-01T12:30:15.123456") == NOW
+    assert filters.moment("created_before", "2026-03-01T13:30:15.123456+01:00") == NOW
 
 
 def test_page_is_read_from_the_arguments_of_a_call() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core.backend import GIB
-from snapmanage.core.lists.manageable import Filters
+from snapmanage.core.lists.filters import Filters
 from snapmanage.core.lists.selectors import Selectors
 from snapmanage.core.origins.protection import BackendOrigins
 from snapmanage.core.origins.table import KNOWN

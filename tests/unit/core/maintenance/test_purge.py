@@ -1,15 +1,16 @@
 """The rules of purging."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from snapmanage.core import lifecycle
+from snapmanage.core import edits, lifecycle
+from snapmanage.core.edits import Edit
 from snapmanage.core.maintenance import purge
 from snapmanage.core.maintenance.purge import MINIMUM_AGE, Kind, Mentions, Obstacle
-from snapmanage.core.records import Operation, Record, Status
+from snapmanage.core.records import Operation, Record, Status, changed
 from snapmanage.core.services import Service
 from snapmanage.core.usermessages import MESSAGE_LIFETIME
 from tests import examples
@@ -44,6 +45,16 @@ def test_user_messages_are_kept_as_long_as_the_api_guarantees() -> None:
 )
 def test_only_old_tombstones_and_failed_records_can_be_purged(record: Record, kinds: set[Kind]) -> None:
     assert {kind for kind in (Kind.FAILED, Kind.TOMBSTONES) if purge.is_purgeable(record, kind, BEFORE)} == kinds
+
+
+@pytest.mark.parametrize("step_at", [FAILED.updated_at, None], ids=["record", "row of an earlier release"])
+@pytest.mark.parametrize("record", [FAILED, FAILED_VOLUME], ids=["snapshot", "volume"])
+def test_rename_does_not_make_a_failed_record_young(record: Record, step_at: datetime | None) -> None:
+    renamed = edits.apply(changed(record, step_at=step_at), Edit({"name": "new"}), NOW).after
+    again = edits.apply(renamed, Edit({"name": "newer"}), NOW).after
+
+    assert again.updated_at == NOW
+    assert purge.is_purgeable(again, Kind.FAILED, BEFORE)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from snapmanage.core import edits, lifecycle, retries
+from snapmanage.core.edits import Edit
 from snapmanage.core.maintenance.stuck import explain
 from snapmanage.core.records import Operation, Snapshot, Status
 from snapmanage.core.services import Service
@@ -66,6 +68,19 @@ def test_state_of_the_server_is_shown(service: Service | None, expected: str) ->
 )
 def test_settled_or_recent_operation_is_not_stuck(record: Snapshot) -> None:
     assert explain(record, NOW, MINUTE, None, UP, MINUTE) is None
+
+
+@pytest.mark.parametrize("operation", [Operation.MANAGE, Operation.UNMANAGE])
+def test_rename_does_not_hide_an_operation_that_no_worker_claims(operation: Operation) -> None:
+    settled = overdue_snapshot(status=Status.ERROR, operation=operation, generation=2)
+    request = retries.retry_manage if operation is Operation.MANAGE else lifecycle.unmanage
+    requested = request(settled, examples.REQUESTER, LONG_AGO).after
+
+    renamed = edits.apply(requested, Edit({"name": "new"}), NOW).after
+
+    found = explain(renamed, NOW, MINUTE, None, UP, MINUTE)
+    assert found is not None
+    assert found.since == LONG_AGO
 
 
 def test_operation_that_was_retried_lately_is_not_stuck() -> None:

@@ -1,11 +1,12 @@
 """Names that other tools need: refusals, and metadata about the origin."""
 
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.backend import BackendSnapshot, Notes
 from snapmanage.core.origins import protection
 from snapmanage.core.origins.patterns import Origin, Rename
 from snapmanage.core.origins.protection import FORCE, BackendOrigins
@@ -48,6 +49,32 @@ def test_metadata_get_the_origin() -> None:
         "origin-class": "daily",
         "original-name": "disk@x",
     }
+
+
+def test_notes_of_the_tool_are_shown_and_kept() -> None:
+    notes = Notes(NOW, "before the\nupgrade" + "x" * 300)
+    found = examples.found(".snapshots/17/snapshot", notes=notes)
+    noted = {"origin-created-at": NOW.isoformat(), "origin-description": ("before the\\nupgrade" + "x" * 300)[:255]}
+
+    origin = BackendOrigins(KNOWN, "btrfs").of(found)
+
+    assert origin is not None
+    assert origin.created_at == NOW
+    assert protection.with_extra_info({}, origin).items() >= noted.items()
+    assert protection.with_origin({}, found.name, origin) == noted | {"origin": "snapper", "original-name": found.name}
+
+
+def test_notes_about_a_snapshot_of_no_known_tool_do_not_count() -> None:
+    assert BackendOrigins(KNOWN, "btrfs").of(examples.found("daily", notes=Notes(NOW, "text"))) is None
+
+
+def test_time_in_the_name_counts_before_the_notes() -> None:
+    found = examples.found("autosnap_2026-07-30_10:00:01_daily", notes=Notes(NOW))
+
+    origin = BackendOrigins(KNOWN, "zfs").of(found)
+
+    assert origin is not None
+    assert origin.created_at == datetime(2026, 7, 30, 10, 0, 1, tzinfo=UTC)
 
 
 def test_given_metadata_are_kept() -> None:

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import Connection
 
 from snapmanage import errors
+from snapmanage.core.edits import Edit
 from snapmanage.core.idempotency import KeyUse
 from snapmanage.core.maintenance.purge import Kind
-from snapmanage.core.records import Status, Volume
+from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.services import Service
-from snapmanage.manage import requests
+from snapmanage.manage import edits, requests
 from snapmanage.manage.application import Application
 from snapmanage.manage.maintenance.purge import BATCH, Result
 from snapmanage.store import idempotency, records, redeliveries, services
@@ -49,6 +50,16 @@ def test_old_tombstones_are_deleted_and_younger_ones_stay(app: Application, cloc
 
     assert result == {Kind.TOMBSTONES: Result(Kind.TOMBSTONES, deleted=1)}
     assert present(app, old, young) == [young]
+
+
+def test_failed_record_that_was_renamed_lately_is_as_old_as_its_failure(app: Application, clock: FakeClock) -> None:
+    snapshot = failed(app)
+    pass_days(app, clock)
+    edits.edit(app, Snapshot, snapshot, None, Edit({"name": "new"}))
+
+    purged(app, Kind.FAILED)
+
+    assert present(app, snapshot) == []
 
 
 def test_old_failed_records_are_deleted_with_their_user_messages(app: Application, clock: FakeClock) -> None:
