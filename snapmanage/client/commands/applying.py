@@ -80,7 +80,10 @@ class Apply(ApiCommand):
                 self._show(tally, api, reporter)
                 running.require_yes(options.yes, reporter, self.app.stdin)
             applier.max_errors = options.max_errors(tally.snapshots + tally.retries) if options.max_errors else None
-            return self._run(applier, reporter, options.no_wait)
+            code = self._run(applier, reporter, options.no_wait)
+        if code == running.SOME_FAILED:
+            reporter.hint(f"see the reasons with: {self.again(options.plan, '--failed', command='report')}")
+        return code
 
     def _show(self, tally: Tally, api: Api, reporter: Reporter) -> None:
         for line in tally.lines():

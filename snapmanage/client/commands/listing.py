@@ -15,6 +15,9 @@ COLUMNS = ("Host", "Name", "Volume", "Size", "Created", "Origin", "Class", "Safe
 class List(ListCommand):
     """list snapshots on backends, with the reason why some of them can't be managed"""
 
+    hidden = frozenset({"Safe"})
+    nothing = "no snapshot found"
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         add_hosts(parser)
@@ -32,13 +35,13 @@ class List(ListCommand):
         with scan(api, hosts(api, options), filters) as scans:
             for found in scans.selected(local):
                 if found.is_safe or not options.safe_only:
-                    yield _row(found)
+                    yield _row(found, "minutes" if options.formatter == "table" else "seconds")
             if note := scans.note(local):
                 self.app.stderr.write(f"warning: {note}\n")
 
 
-def _row(found: Found) -> tuple[Any, ...]:
-    created = found.created_at.isoformat(timespec="seconds") if found.created_at else None
+def _row(found: Found, precision: str) -> tuple[Any, ...]:
+    created = found.created_at.isoformat(timespec=precision) if found.created_at else None
     return (
         found.host,
         found.name,

@@ -10,7 +10,7 @@ from typing import TextIO
 from snapmanage import errors
 from snapmanage.client.api.http import Api, Interrupted
 from snapmanage.client.events import Reporter
-from snapmanage.client.work.interruption import stopping
+from snapmanage.client.work.interruption import answering, stopping
 from snapmanage.core.values.text import cut
 
 # 1 is an error before anything has started.
@@ -64,7 +64,9 @@ def require_yes(is_confirmed: bool, reporter: Reporter, stdin: TextIO | None) ->
     if is_confirmed:
         return
     reporter.line("Type yes to start:")
-    if _answer(stdin) != "yes":
+    with answering():
+        answer = _answer(stdin)
+    if answer != "yes":
         raise errors.InvalidRequest("nothing was started; type yes, pipe it (echo yes | snapmanage …), or add --yes")
 
 

@@ -15,6 +15,9 @@ COLUMNS = ("Do", "Key", "Host", "Volume", "Source", "Name", "Renamed to", "Why",
 class Show(ListCommand):
     """show the entries of a plan; as CSV they can be edited and read by plan --from"""
 
+    hidden = frozenset({"Key", "Name", "Renamed to", "Volume"})
+    nothing = "no such entry"
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("plan", type=Path, metavar="PLAN", help="file that snapmanage plan has written")
