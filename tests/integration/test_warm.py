@@ -13,6 +13,7 @@ import pytest
 from snapmanage.testing.services import warm
 from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.services.process import processes
+from tests.services.client_programs import for_a_shell
 
 REPORT = """\
 import json, os, sys
@@ -32,6 +33,7 @@ print(json.dumps(known), flush=True)
 """
 WAIT = "import sys, time\nprint('ready', flush=True)\ntime.sleep(600)\n"
 EXIT = "import atexit, sys\natexit.register(print, 'bye')\nprint('wrong', file=sys.stderr)\nsys.exit(3)\n"
+SHOW = "import os, sys\nprint(*sys.argv[1:], os.getcwd(), os.environ['WORD'], sys.stdin.read())\nsys.exit(3)\n"
 FAIL = "raise ValueError('this one')\n"
 
 
@@ -106,6 +108,18 @@ def test_wait_has_a_time_limit(tmp_path: Path, is_warm: bool) -> None:
 
     process.kill()
     process.wait()
+
+
+def test_shell_starts_a_warm_program_with_its_arguments_folder_environment_and_files(tmp_path: Path) -> None:
+    program = tmp_path / "show"
+    program.write_text(SHOW)
+
+    with for_a_shell([program]) as folder:
+        script = f"cd /; echo text | WORD=word {folder}/show 'an argument' > {tmp_path}/output; echo $?"
+        ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+
+    assert (ended.stdout, ended.stderr) == ("3\n", "")
+    assert (tmp_path / "output").read_text() == "an argument / word text\n\n"
 
 
 def test_each_warm_process_is_separate(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ commands start don't use this module.
 """
 
 import atexit
+import functools
 import gc
 import importlib
 import importlib.metadata
@@ -42,25 +43,62 @@ IMPORTED = (
 )
 LONGEST_MESSAGE = 1 << 18
 
-_lock = threading.Lock()
-_forker: socket.socket | None = None
+
+class Forker:
+    """A process that has imported modules; it starts when a program first requires it, and ends with this process."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = modules
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def request(self, request: Mapping[str, Any], files: Sequence[int] = ()) -> int:
+        """Send a request to the process and return the answer."""
+        with self._lock:
+            self._socket = self._socket or self._start()
+            socket.send_fds(self._socket, [json.dumps(request).encode()], files)
+            return int(json.loads(self._socket.recv(LONGEST_MESSAGE)))
+
+    def _start(self) -> socket.socket:
+        """Start the process, and return the socket to it."""
+        own_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with child_end:
+            # -P, or modules of this folder would hide installed ones.
+            command = [sys.executable, "-P", __file__, str(child_end.fileno()), *self._modules]
+            process = subprocess.Popen(command, pass_fds=[child_end.fileno()], stdout=subprocess.DEVNULL)
+        atexit.register(process.wait)
+        atexit.register(own_end.close)  # runs before `wait`, and ends the process
+        return own_end
+
+
+DAEMONS = Forker(IMPORTED)
 
 
 class Process:
     """A running Python program, with the part of the interface of `subprocess.Popen` that `Daemon` uses."""
 
     def __init__(
-        self, command: Sequence[str], stdout: int | IO[str], stderr: IO[str], env: Mapping[str, str], text: bool = True
+        self,
+        command: Sequence[str],
+        stdout: int | IO[str],
+        stderr: int | IO[str],
+        env: Mapping[str, str],
+        text: bool = True,
+        stdin: int | None = None,
+        cwd: str | None = None,
+        forker: Forker = DAEMONS,
     ) -> None:
         self.returncode: int | None = None
         self.stdout: IO[str] | None = None
+        self._forker = forker
         output, writing = stdout, -1
         if stdout == subprocess.PIPE:
             reading, writing = os.pipe()
             self.stdout, output = os.fdopen(reading), writing
         script = command[1:] if command[0] == sys.executable else command
-        files = [output if isinstance(output, int) else output.fileno(), stderr.fileno()]
-        self.pid: int = _request({"argv": script, "environment": dict(env), "folder": os.getcwd()}, files)
+        files = [file if isinstance(file, int) else file.fileno() for file in (output, stderr)]
+        request = {"argv": script, "environment": dict(env), "folder": cwd or os.getcwd()}
+        self.pid: int = forker.request(request, files if stdin is None else [*files, stdin])
         self._pidfd = os.pidfd_open(self.pid)  # the pid is not reused: an ended process stays a zombie until `_status`
         if writing >= 0:
             os.close(writing)
@@ -83,7 +121,7 @@ class Process:
 
     def _status(self, timeout: float | None) -> int | None:
         if self.returncode is None and self._has_ended(timeout):
-            self.returncode = _request({"ended": self.pid})
+            self.returncode = self._forker.request({"ended": self.pid})
             os.close(self._pidfd)
         return self.returncode
 
@@ -99,31 +137,10 @@ def is_python(command: Sequence[str]) -> bool:
     return command[0] == sys.executable or os.path.dirname(command[0]) == os.path.dirname(sys.executable)
 
 
-def _request(request: Mapping[str, Any], files: Sequence[int] = ()) -> int:
-    """Send a request to the forking process and return the answer; start that process if necessary."""
-    global _forker
-    with _lock:
-        _forker = _forker or _start()
-        socket.send_fds(_forker, [json.dumps(request).encode()], files)
-        return int(json.loads(_forker.recv(LONGEST_MESSAGE)))
-
-
-def _start() -> socket.socket:
-    """Start the forking process, which ends with this process, and return the socket to it."""
-    own_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with child_end:
-        # -P, or modules of this folder would hide installed ones.
-        command = [sys.executable, "-P", __file__, str(child_end.fileno())]
-        process = subprocess.Popen(command, pass_fds=[child_end.fileno()], stdout=subprocess.DEVNULL)
-    atexit.register(process.wait)
-    atexit.register(own_end.close)  # runs before `wait`, and ends the forking process
-    return own_end
-
-
 def _serve(client: socket.socket) -> None:
     """Answer questions: fork and return the pid, or return a child's exit status. In a child, run the program."""
     while True:
-        message, files, _, _ = socket.recv_fds(client, LONGEST_MESSAGE, 2)
+        message, files, _, _ = socket.recv_fds(client, LONGEST_MESSAGE, 3)
         if not message:
             return
         request = json.loads(message)
@@ -138,7 +155,8 @@ def _serve(client: socket.socket) -> None:
 
 
 def _run(request: Mapping[str, Any], files: Sequence[int]) -> None:
-    for file, place in zip(files, (1, 2), strict=True):
+    """Run a program with the files as standard output, standard error and, if there is a third one, standard input."""
+    for file, place in zip(files, (1, 2, 0), strict=False):
         os.dup2(file, place)
         os.close(file)
     os.environ.clear()
@@ -152,10 +170,13 @@ def _run(request: Mapping[str, Any], files: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    for module in IMPORTED:
+    # cliff reads the list of files of each installed package, which takes 0.1 s; it imports this function by its name.
+    importlib.metadata.packages_distributions = functools.cache(importlib.metadata.packages_distributions)
+    for module in sys.argv[2:]:
         importlib.import_module(module)
     # Read the metadata of all installed packages once, which takes 0.1 s; each process needs it to find its driver.
     importlib.metadata.entry_points = importlib.metadata.entry_points().select
+    importlib.metadata.packages_distributions()
     assert threading.active_count() == 1, "a fork copies no other thread"
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -23,6 +23,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation.meta import TestPhase
 from schemathesis.specs.openapi import checks
+from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from snapmanage.api import openapi, routes
 from snapmanage.api.access.callers import Caller
@@ -50,11 +51,24 @@ BOUNDED = settings(
     suppress_health_check=list(HealthCheck),
 )
 DOCUMENT = openapi.described(routes.ROOT, routes.PROJECT)
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
-# The same operations with a project in the path: fewer examples are enough.
-WITH_PROJECT = schemathesis.openapi.from_dict(DOCUMENT)
-WITH_PROJECT.config.phases.coverage.enabled = False
 PROJECT_IN_PATH = r"^/v3/\{project_id\}"
+# Each operation is a subtest. As a test of its own, each process of a run would make the requests of all operations
+# while it collects the tests, which takes ten seconds.
+WITHOUT_PROJECT = schemathesis.pytest.from_fixture("schema").exclude(path_regex=PROJECT_IN_PATH)
+WITH_PROJECT = schemathesis.pytest.from_fixture("brief_schema").include(path_regex=PROJECT_IN_PATH)
+
+
+@pytest.fixture(scope="module")
+def schema() -> OpenApiSchema:
+    return schemathesis.openapi.from_dict(DOCUMENT)
+
+
+@pytest.fixture(scope="module")
+def brief_schema() -> OpenApiSchema:
+    """Return the schema for the operations with a project in the path: they need fewer examples."""
+    made = schemathesis.openapi.from_dict(DOCUMENT)
+    made.config.phases.coverage.enabled = False
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +151,7 @@ def session() -> Iterator[requests.Session]:
         yield made
 
 
-@SCHEMA.exclude(path_regex=PROJECT_IN_PATH).parametrize()
+@WITHOUT_PROJECT.parametrize()
 @BOUNDED
 def test_every_answer_matches_the_document(
     filled_world: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
@@ -148,7 +162,7 @@ def test_every_answer_matches_the_document(
     case.call_and_validate(base_url=world.client.root, session=session, checks=[*CONFORMANCE, *rejection(case)])
 
 
-@WITH_PROJECT.include(path_regex=PROJECT_IN_PATH).parametrize()
+@WITH_PROJECT.parametrize()
 @BOUNDED
 def test_every_answer_matches_the_document_with_the_project_in_the_path(
     filled_world: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]

@@ -12,6 +12,7 @@ from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.services.deployment import PROJECT
 from snapmanage.testing.services.process import unique
 from snapmanage.testing.waiting import until
+from tests.services import client_programs
 
 BIN = Path(sys.executable).parent
 HOST = "localhost@files"
@@ -50,9 +51,15 @@ def status(service: Service, path: str) -> str:
     return "gone" if answer.status_code == 404 else str(next(iter(answer.json().values()))["status"])
 
 
-def run_command(program: str, *arguments: str, environment: Mapping[str, str]) -> str:
-    """Run a client's command and return its output; fail with its error output unless it succeeds."""
+def run_command(program: str, *arguments: str, environment: Mapping[str, str], is_warm: bool = True) -> str:
+    """Run a client's command and return its output; fail with its error output unless it succeeds.
+
+    Its process is warm if another test starts the program in a new interpreter.
+    """
     known = {"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONWARNINGS": "ignore"} | dict(environment)
-    ended = subprocess.run([BIN / program, *arguments], env=known, capture_output=True, text=True, check=False)
+    if is_warm:
+        ended = client_programs.run(program, *arguments, environment=known)
+    else:
+        ended = subprocess.run([BIN / program, *arguments], env=known, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, f"{program} {arguments}: {ended.stderr}"
     return ended.stdout

@@ -13,9 +13,9 @@ COMMANDS = re.findall(r"^\$ (snapmanage .*)$", (HOW_TO / "adopt.md").read_text()
 ASKING = ("snapmanage apply", "snapmanage undo")
 
 
-def run(command: str, folder: Path, service: Service) -> str:
-    """Run a command of the page with a shell; return its output."""
-    environment = {"PATH": f"{BIN}:{os.defpath}", "OS_AUTH_TYPE": "none", "OS_ENDPOINT": service.endpoint}
+def run(command: str, folder: Path, service: Service, programs: Path = BIN) -> str:
+    """Run a command of the page with a shell, which finds the clients in the folder `programs`; return its output."""
+    environment = {"PATH": f"{programs}:{os.defpath}", "OS_AUTH_TYPE": "none", "OS_ENDPOINT": service.endpoint}
     whole = f"{command} --yes" if command.startswith(ASKING) else command
     ended = subprocess.run(
         ["sh", "-c", whole], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -24,8 +24,8 @@ def run(command: str, folder: Path, service: Service) -> str:
     return ended.stdout
 
 
-def test_commands_of_the_page_adopt_and_undo(service: Service, disk: str, tmp_path: Path) -> None:
-    outputs = {command: run(command, tmp_path, service) for command in COMMANDS}
+def test_commands_of_the_page_adopt_and_undo(service: Service, disk: str, tmp_path: Path, programs: Path) -> None:
+    outputs = {command: run(command, tmp_path, service, programs) for command in COMMANDS}
 
     assert COMMANDS[0] == f"snapmanage list --host {HOST}"
     assert len(outputs) >= 10

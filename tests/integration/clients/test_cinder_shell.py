@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,7 @@ def cinder_shell(service: Service) -> Callable[..., str]:
         "CINDER_ENDPOINT": service.url,
         "OS_VOLUME_API_VERSION": "3.8",
     }
-    return lambda *arguments: run_command("cinder", *arguments, environment=environment)
+    return partial(run_command, "cinder", environment=environment)
 
 
 def field(table: str, name: str) -> str:
@@ -111,7 +112,8 @@ def test_cinder_s_shell_shows_and_sets_quotas(service: Service, cinder_shell: Ca
 
 
 def test_cinder_s_shell_lists_manageable_volumes(service: Service, cinder_shell: Callable[..., str], disk: str) -> None:
-    listed = cinder_shell("manageable-list", HOST, "--detailed", "False", "--limit", "1", "--sort", "reference:asc")
+    options = ["--detailed", "False", "--limit", "1", "--sort", "reference:asc"]
+    listed = cinder_shell("manageable-list", HOST, *options, is_warm=False)
     made = field(cinder_shell("manage", HOST, disk), "id")
     await_available(lambda: status(service, f"volumes/{made}"), disk)
 

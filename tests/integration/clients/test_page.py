@@ -10,7 +10,6 @@ import pytest
 import requests
 
 from snapmanage.testing.waiting import until
-from tests.integration.clients.service import BIN
 from tests.integration.reader import DOCS, Reader
 
 PARTS = (DOCS / "how-to" / "clients.md").read_text().split("\n## ")
@@ -21,9 +20,10 @@ PLAIN = {"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONWARNINGS": "ignore"}
 class PageReader(Reader):
     """A reader of the page: keeps the variables of each terminal, and waits for the end of each operation."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: Path) -> None:
         super().__init__(folder)
         self._folder = folder
+        self._programs = programs
         self._variables: list[str] = []
 
     def open_terminal(self) -> None:
@@ -35,7 +35,7 @@ class PageReader(Reader):
         if re.match(r"export |[A-Z]+=", command):
             return self._variables.append(command)
         if "/pip " not in command:
-            here = command.replace(".venv/bin", str(BIN)).replace(PRINTED_FOLDER, str(self._folder))
+            here = command.replace(".venv/bin", str(self._programs)).replace(PRINTED_FOLDER, str(self._folder))
             self.run("\n".join(["set -e", *self._variables, here]), PLAIN)
             until(self._is_settled, f"the end of: {command}")
         return None
@@ -50,8 +50,8 @@ class PageReader(Reader):
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[PageReader]:
-    with closing(PageReader(tmp_path / "clients")) as made:
+def reader(tmp_path: Path, programs: Path) -> Iterator[PageReader]:
+    with closing(PageReader(tmp_path / "clients", programs)) as made:
         yield made
 
 
