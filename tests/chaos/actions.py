@@ -290,7 +290,7 @@ def fail_to_register_long_ago(fleet: Fleet) -> str:
     until(lambda: fleet.count(failed, id=volume_id) == 1, f"{volume_id} to be in error")
     with fleet.engine.begin() as conn:
         old = {"id": volume_id, "then": datetime(2020, 1, 1)}  # noqa: DTZ001 - the column has no time zone
-        conn.execute(sa.text("UPDATE volumes SET updated_at = :then WHERE id = :id"), old)
+        conn.execute(sa.text("UPDATE volumes SET updated_at = :then, step_at = :then WHERE id = :id"), old)
     return volume_id
 
 

@@ -21,7 +21,8 @@ from tests.functional.cmd.programs import (
 
 KINDS = ("--quarantine", "--tombstones", "--failed", "--messages", "--keys", "--suspects", "--services")
 # Of each time that decides about an age, SQLite keeps a text.
-SHIFT = "UPDATE snapshots SET updated_at = datetime(updated_at, '-100 days') WHERE status = 'error'"
+OLD = "updated_at = datetime(updated_at, '-100 days'), step_at = datetime(step_at, '-100 days')"
+SHIFT = f"UPDATE snapshots SET {OLD} WHERE status = 'error'"
 
 
 def test_old_failed_snapshots_are_counted_then_deleted(standalone: Standalone) -> None:
@@ -58,7 +59,7 @@ def test_records_that_are_kept_are_counted_with_the_reason_and_the_remedy(standa
     manage_snapshot(standalone.start())
     standalone.end()
     with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as database, database:
-        database.execute("UPDATE snapshots SET status = 'error', updated_at = datetime(updated_at, '-100 days')")
+        database.execute(f"UPDATE snapshots SET status = 'error', {OLD}")
         database.execute("UPDATE services SET heartbeat_at = datetime(heartbeat_at, '-100 days')")
 
     kept = manage(standalone, "purge", "--failed", "--services", "--gone", "localhost@files")
