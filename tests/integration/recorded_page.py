@@ -27,7 +27,7 @@ INSTALLING = re.compile(r"python3 -m venv |\. \S+/activate|pip install ")
 BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 VOLATILE = {
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?\+00:00": "TIME",
+    r"\d{4}-\d\d-\d\dT\d\d:\d\dZ": "TIME",
     r"\.undo-\d{8}T\d+\.": ".undo-TIME.",
     # Progress depends on the machine, and so does how much of it a person sees.
     r"(?m)^waiting .*\n": "",

@@ -47,12 +47,13 @@ class ApiCommand(Command):
 class ListCommand(ApiCommand, Lister):
     """A command that prints rows, and whose exit code is `exit_code`.
 
-    A table has no columns of `hidden` unless `-c` names them. In place of a table without rows, `nothing` is written
-    to standard error.
+    A table has no columns of `hidden` unless `-c` names them, and those of `secondary` only where they fit. In place of
+    a table without rows, `nothing` is written to standard error.
     """
 
     exit_code = 0
     hidden: ClassVar[frozenset[str]] = frozenset()
+    secondary: ClassVar[tuple[str, ...]] = ()
     nothing: ClassVar[str] = ""
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -66,7 +67,7 @@ class ListCommand(ApiCommand, Lister):
         guard = guarded if parsed_args.formatter == "csv" else str
         rows = data if exact else _printable_rows(data, guard)
         if parsed_args.formatter == "table":
-            self.formatter = tables.Table(self.hidden, self.nothing, self.app.stderr)
+            self.formatter = tables.Table(self.hidden, self.secondary, self.nothing, self.app.stderr)
         return super().produce_output(parsed_args, column_names, rows)
 
 

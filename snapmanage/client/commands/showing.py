@@ -9,7 +9,7 @@ from snapmanage.client.commands.base import ListCommand
 from snapmanage.client.plan.entries import Entry, Manage, RegisterVolume, Skip
 from snapmanage.client.plan.file import PlanFile
 
-COLUMNS = ("Do", "Key", "Host", "Volume", "Source", "Name", "Renamed to", "Why", "Text", "Warnings")
+COLUMNS = ("Do", "Key", "Host", "Volume", "Source", "Name", "Renamed to", "Why", "Text")
 
 
 class Show(ListCommand):
@@ -38,9 +38,9 @@ def row(entry: Entry) -> tuple[Any, ...]:
     match entry:
         case RegisterVolume():
             source = entry.reference.get("source-name")
-            return ("register-volume", entry.key, entry.host, entry.key, source, entry.name, None, None, None, None)
+            return ("register-volume", entry.key, entry.host, entry.key, source, entry.name, None, None, None)
         case Skip():
-            return ("skip", None, entry.host, None, entry.source, None, None, entry.why, entry.text, None)
+            return ("skip", None, entry.host, None, entry.source, None, None, entry.why, entry.text)
         case Manage():
             return (
                 "manage",
@@ -50,7 +50,6 @@ def row(entry: Entry) -> tuple[Any, ...]:
                 entry.source,
                 entry.name,
                 entry.renamed_to,
-                None,
                 None,
                 "; ".join(entry.warnings) or None,
             )

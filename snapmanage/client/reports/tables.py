@@ -11,6 +11,8 @@ from cliff.formatters.base import ListFormatter
 
 # A cell may be broken after this many characters, even inside a word.
 LONGEST_WORD = 24
+# No column is narrower on a narrow terminal.
+NARROWEST = 4
 # Between two columns, and at the left edge.
 _BORDER, _EDGE = 3, 1
 
@@ -18,11 +20,13 @@ _BORDER, _EDGE = 3, 1
 class Table(ListFormatter):
     """Prints rows as a table, without the columns of `hidden` and those that say nothing, unless they are chosen.
 
-    In place of a table without rows, it writes the sentence `nothing` to `notes`.
+    On a narrow terminal, the columns of `secondary` are left out in their order. In place of a table without rows, it
+    writes the sentence `nothing` to `notes`.
     """
 
-    def __init__(self, hidden: frozenset[str], nothing: str, notes: TextIO) -> None:
+    def __init__(self, hidden: frozenset[str], secondary: Sequence[str], nothing: str, notes: TextIO) -> None:
         self._hidden = hidden
+        self._secondary = secondary
         self._nothing = nothing
         self._notes = notes
 
@@ -40,10 +44,13 @@ class Table(ListFormatter):
         if not rows and not parsed_args.print_empty:
             self._notes.write(f"{self._nothing}\n")
             return
+        width = _width(parsed_args, stdout)
         if rows and not parsed_args.columns:
-            chosen = telling(columns, rows, self._hidden)
-            columns, rows = list(compress(columns, chosen)), [list(compress(row, chosen)) for row in rows]
-        stdout.write(render(columns, rows, _width(parsed_args, stdout)) + "\n")
+            columns, rows = _restricted(columns, rows, telling(columns, rows, self._hidden))
+            for name in self._secondary:
+                if width is not None and name in columns and not fits(columns, rows, width):
+                    columns, rows = _restricted(columns, rows, [each != name for each in columns])
+        stdout.write(render(columns, rows, width) + "\n")
 
 
 def telling(columns: Sequence[str], rows: Sequence[Sequence[Any]], hidden: frozenset[str]) -> list[bool]:
@@ -59,25 +66,25 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int | N
     table = prettytable.PrettyTable(list(columns))
     table.align = "l"
     table.add_rows([list(row) for row in rows])
-    cells = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
-    for name in columns:
-        if all(type(cell) is int for cell in cells[name]):
+    for place, name in enumerate(columns):
+        if all(type(row[place]) is int for row in rows):
             table.align[name] = "r"
     if width is not None:
-        texts = [[name, *map(str, cells[name])] for name in columns]
-        table.max_width.update(zip(columns, widths(texts, width - _EDGE - _BORDER * len(columns)), strict=True))
+        table.max_width.update(zip(columns, widths(_texts(columns, rows), _usable(columns, width)), strict=True))
     return str(table.get_string())
+
+
+def fits(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -> bool:
+    """Return whether a table of this width breaks no word of usual length."""
+    return sum(map(_longest_word, _texts(columns, rows))) <= _usable(columns, width)
 
 
 def widths(columns: Sequence[Sequence[str]], usable: int) -> list[int]:
     """Share `usable` characters among columns of texts: first for the words, then for whole texts."""
     natural = [max(map(len, column)) for column in columns]
-    words = [
-        max(min(len(word), LONGEST_WORD) for cell in column for word in cell.split() or [""]) for column in columns
-    ]
-    floors = [min(pair) for pair in zip(natural, words, strict=True)]
+    floors = [_longest_word(column) for column in columns]
     if sum(floors) >= usable:
-        return [max(1, floor) for floor in floors]
+        return [max(NARROWEST, width) for width in _shared(floors, usable)]
     more = _shared([whole - floor for whole, floor in zip(natural, floors, strict=True)], usable - sum(floors))
     return [floor + extra for floor, extra in zip(floors, more, strict=True)]
 
@@ -87,6 +94,25 @@ def _width(options: argparse.Namespace, output: TextIO) -> int | None:
     if options.max_width > 0:
         return int(options.max_width)
     return shutil.get_terminal_size().columns if output.isatty() or options.fit_width else None
+
+
+def _restricted(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], chosen: Sequence[bool]
+) -> tuple[list[str], list[Sequence[Any]]]:
+    return list(compress(columns, chosen)), [list(compress(row, chosen)) for row in rows]
+
+
+def _texts(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[list[str]]:
+    """Return the texts of each column, its name first."""
+    return [[name, *(str(row[place]) for row in rows)] for place, name in enumerate(columns)]
+
+
+def _longest_word(column: Sequence[str]) -> int:
+    return max(min(len(word), LONGEST_WORD) for cell in column for word in cell.split() or [""])
+
+
+def _usable(columns: Sequence[str], width: int) -> int:
+    return width - _EDGE - _BORDER * len(columns)
 
 
 def _shared(wishes: Sequence[int], total: int) -> list[int]:

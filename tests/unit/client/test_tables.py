@@ -17,7 +17,7 @@ def printed(
     """Return the lines of a table, and the notes beside it."""
     output, notes = io.StringIO(), io.StringIO()
     options = Namespace(max_width=width, fit_width=False, print_empty=False, columns=list(columns) if chosen else [])
-    Table(frozenset({hidden}), "nothing found", notes).emit_list(columns, rows, output, options)
+    Table(frozenset({hidden}), ["Id"], "nothing found", notes).emit_list(columns, rows, output, options)
     return output.getvalue().splitlines(), notes.getvalue()
 
 
@@ -65,5 +65,14 @@ def test_prose_gives_way_before_words_are_broken() -> None:
     assert widths([[name], [prose], ["12"]], 50) == [20, 28, 2]
 
 
-def test_narrow_terminal_gets_the_longest_words() -> None:
-    assert widths([["disk-1@daily"], ["a reason"]], 10) == [12, 6]
+def test_secondary_column_is_left_out_where_words_would_be_broken() -> None:
+    row = ("h@b", "x" * 20, "y" * 20, "why"), ("other@b", "x", "y", "why")
+
+    wide, narrow = (printed(*row, width=width)[0] for width in (80, 50))
+
+    assert [cell.strip() for cell in heading(wide)] == list(COLUMNS)
+    assert [cell.strip() for cell in heading(narrow)] == ["Host", "Name", "Why"]
+
+
+def test_narrow_terminal_breaks_the_longest_words() -> None:
+    assert widths([["disk-1@daily"], ["a reason"]], 14) == [8, 6]
