@@ -22,7 +22,7 @@ CLIENT = {
     "watch": "show the progress of a plan",
 }
 # Libraries of the extra.
-LIBRARIES = frozenset({"cliff", "keystoneauth1", "openstack", "os_service_types", "rich", "yaml"})
+LIBRARIES = frozenset({"cliff", "keystoneauth1", "openstack", "os_service_types", "prettytable", "rich", "yaml"})
 
 
 @running.program

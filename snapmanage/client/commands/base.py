@@ -3,7 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from cliff.command import Command
 from cliff.lister import Lister
@@ -13,6 +13,7 @@ from snapmanage.client.api.connection import block_storage
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
 from snapmanage.client.plan.cells import guarded
+from snapmanage.client.reports import tables
 from snapmanage.core.values.text import printable
 
 # Formats in which a program gets texts unchanged.
@@ -29,10 +30,14 @@ class ApiCommand(Command):
         connection = app.connection() if manager is None else manager.sdk_connection
         return Api(block_storage(connection))
 
-    def again(self, *arguments: object) -> str:
-        """Return the command line that runs this command again, for a shell."""
-        name = getattr(self.app, "NAME", "snapmanage")
-        return shlex.join([name, *str(self.cmd_name).split(), *map(str, arguments)])
+    def get_epilog(self) -> str:
+        """Return no text: cliff's own one names the package, for which it reads the metadata of all packages."""
+        return ""
+
+    def again(self, *arguments: object, command: str | None = None) -> str:
+        """Return the command line that runs this command again, or another command beside it, for a shell."""
+        program, words = getattr(self.app, "NAME", "snapmanage"), str(self.cmd_name).split()
+        return shlex.join([program, *words[:-1], command or words[-1], *map(str, arguments)])
 
     def connect_and_discover(self) -> tuple[Api, Features]:
         api = self.connect()
@@ -40,9 +45,16 @@ class ApiCommand(Command):
 
 
 class ListCommand(ApiCommand, Lister):
-    """A command that prints rows, and whose exit code is `exit_code`."""
+    """A command that prints rows, and whose exit code is `exit_code`.
+
+    A table has no columns of `hidden` unless `-c` names them, and those of `secondary` only where they fit. In place of
+    a table without rows, `nothing` is written to standard error.
+    """
 
     exit_code = 0
+    hidden: ClassVar[frozenset[str]] = frozenset()
+    secondary: ClassVar[tuple[str, ...]] = ()
+    nothing: ClassVar[str] = ""
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         super().run(parsed_args)
@@ -53,7 +65,10 @@ class ListCommand(ApiCommand, Lister):
     ) -> int:
         exact = parsed_args.formatter in _EXACT
         guard = guarded if parsed_args.formatter == "csv" else str
-        return super().produce_output(parsed_args, column_names, data if exact else _printable_rows(data, guard))
+        rows = data if exact else _printable_rows(data, guard)
+        if parsed_args.formatter == "table":
+            self.formatter = tables.Table(self.hidden, self.secondary, self.nothing, self.app.stderr)
+        return super().produce_output(parsed_args, column_names, rows)
 
 
 def _printable_rows(rows: Iterable[Sequence[Any]], guard: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:

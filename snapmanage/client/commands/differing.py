@@ -22,6 +22,8 @@ class Diff(ListCommand):
     Exit codes: 0 same, 1 differs, 2 trouble.
     """
 
+    nothing = "the backends have not changed since the plan was made"
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("plan", type=Path, metavar="PLAN", help="file that snapmanage plan has written")

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 from snapmanage.client.commands import selectors
@@ -14,6 +15,10 @@ COLUMNS = ("Host", "Name", "Volume", "Size", "Created", "Origin", "Class", "Safe
 
 class List(ListCommand):
     """list snapshots on backends, with the reason why some of them can't be managed"""
+
+    hidden = frozenset({"Safe"})
+    secondary = ("Class", "Size", "Created")
+    nothing = "no snapshot found"
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -32,13 +37,16 @@ class List(ListCommand):
         with scan(api, hosts(api, options), filters) as scans:
             for found in scans.selected(local):
                 if found.is_safe or not options.safe_only:
-                    yield _row(found)
+                    yield _row(found, options.formatter == "table")
             if note := scans.note(local):
                 self.app.stderr.write(f"warning: {note}\n")
 
 
-def _row(found: Found) -> tuple[Any, ...]:
-    created = found.created_at.isoformat(timespec="seconds") if found.created_at else None
+def _row(found: Found, is_short: bool) -> tuple[Any, ...]:
+    created = None
+    if found.created_at is not None:
+        seconds = found.created_at.isoformat(timespec="seconds")
+        created = f"{found.created_at.astimezone(UTC):%Y-%m-%dT%H:%MZ}" if is_short else seconds
     return (
         found.host,
         found.name,

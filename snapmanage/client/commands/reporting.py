@@ -20,6 +20,9 @@ from snapmanage.files import new_file
 class Report(ListCommand):
     """show the outcomes of a plan by reason, with an example and a remedy for each"""
 
+    hidden = frozenset({"Id", "Name", "Renamed to"})
+    nothing = "no snapshot failed"
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("plan", type=Path, metavar="PLAN", help="file that snapmanage plan has written")

@@ -9,11 +9,14 @@ from snapmanage.client.commands.base import ListCommand
 from snapmanage.client.plan.entries import Entry, Manage, RegisterVolume, Skip
 from snapmanage.client.plan.file import PlanFile
 
-COLUMNS = ("Do", "Key", "Host", "Volume", "Source", "Name", "Renamed to", "Why", "Text", "Warnings")
+COLUMNS = ("Do", "Key", "Host", "Volume", "Source", "Name", "Renamed to", "Why", "Text")
 
 
 class Show(ListCommand):
     """show the entries of a plan; as CSV they can be edited and read by plan --from"""
+
+    hidden = frozenset({"Key", "Name", "Renamed to", "Volume"})
+    nothing = "no such entry"
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -35,9 +38,9 @@ def row(entry: Entry) -> tuple[Any, ...]:
     match entry:
         case RegisterVolume():
             source = entry.reference.get("source-name")
-            return ("register-volume", entry.key, entry.host, entry.key, source, entry.name, None, None, None, None)
+            return ("register-volume", entry.key, entry.host, entry.key, source, entry.name, None, None, None)
         case Skip():
-            return ("skip", None, entry.host, None, entry.source, None, None, entry.why, entry.text, None)
+            return ("skip", None, entry.host, None, entry.source, None, None, entry.why, entry.text)
         case Manage():
             return (
                 "manage",
@@ -47,7 +50,6 @@ def row(entry: Entry) -> tuple[Any, ...]:
                 entry.source,
                 entry.name,
                 entry.renamed_to,
-                None,
                 None,
                 "; ".join(entry.warnings) or None,
             )
