@@ -87,16 +87,23 @@ class Reporter:
             self._stream.write(printable(text) + "\n")
         self._stream.flush()
 
+    def hint(self, text: str) -> None:
+        """Write a sentence that only a person at a terminal needs."""
+        if self._stream.isatty() and not self._as_json:
+            self.line(text)
+
     @contextmanager
     def phase(self, title: str, total: int) -> Iterator[Progress]:
         """Report the progress of `total` entries until the context ends."""
         if self._as_json:
             yield JsonProgress(self._stream, title, total)
-        elif not self._stream.isatty():
+        elif not total or not self._stream.isatty():
             yield LineProgress(self._stream, title, total)
         else:
             from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
 
-            with Bars(console=Console(file=self._stream)) as bars:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Bars(*columns, console=Console(file=self._stream)) as bars:
                 yield BarProgress(bars, title, total)

@@ -81,7 +81,10 @@ class Apply(ApiCommand):
                 if not running.confirm(options.yes, reporter, self.app.stdin):
                     return running.NOTHING_STARTED
             applier.max_errors = options.max_errors(tally.snapshots + tally.retries) if options.max_errors else None
-            return self._run(applier, reporter, options.no_wait)
+            code = self._run(applier, reporter, options.no_wait)
+        if code == running.SOME_FAILED:
+            reporter.hint(f"see the reasons with: {self.again(options.plan, '--failed', command='report')}")
+        return code
 
     def _show(self, tally: Tally, api: Api, reporter: Reporter) -> None:
         for line in tally.lines():

@@ -10,7 +10,7 @@ from typing import TextIO
 from snapmanage import errors
 from snapmanage.client.api.http import Api, Interrupted
 from snapmanage.client.events import Reporter
-from snapmanage.client.work.interruption import stopping
+from snapmanage.client.work.interruption import answering, stopping
 from snapmanage.core.values.text import cut
 
 ALL_DONE, NOTHING_STARTED, SOME_FAILED, UNFINISHED, BY_SIGNAL = 0, 1, 2, 3, 130
@@ -63,7 +63,8 @@ def confirm(is_confirmed: bool, reporter: Reporter, stdin: TextIO) -> bool:
     if not stdin.isatty():
         raise errors.InvalidRequest("nothing was started; confirm with --yes, or run the command on a terminal")
     reporter.line("Type yes to start:")
-    return stdin.readline().strip() == "yes"
+    with answering():
+        return stdin.readline().strip() == "yes"
 
 
 @dataclass

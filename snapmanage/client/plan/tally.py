@@ -9,6 +9,7 @@ from snapmanage.core.values.text import cut, printable
 
 SAMPLES = 10
 LONGEST_SAMPLE = 100
+LONGEST_WARNING = 300
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Tally:
     volumes: int = 0
     snapshots: int = 0
     retries: int = 0
+    changed: int = 0
     size_gb: int = 0
     by_host: Counter[str] = field(default_factory=Counter)
     by_origin: Counter[str] = field(default_factory=Counter)
@@ -46,19 +48,23 @@ class Tally:
     @property
     def headline(self) -> str:
         """Return the counts in one line."""
-        skipped = ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
-        retries = f"{self.retries} failed ones to retry, " if self.retries else ""
-        return (
-            f"{self.snapshots} snapshots to manage ({self.size_gb} GiB), {retries}{self.volumes} volumes to register, "
-            f"{self.skipped.total()} skipped{f' ({skipped})' if skipped else ''}"
-        )
+        why = ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
+        parts = {
+            f"{_number(self.snapshots, 'snapshot')} to manage ({self.size_gb} GiB)": True,
+            f"{self.retries} failed to retry": self.retries,
+            f"{_number(self.volumes, 'volume')} to register": True,
+            f"{self.changed} changed since the plan was made and not sent": self.changed,
+            f"{self.skipped.total()} skipped ({why})": why,
+        }
+        return ", ".join(part for part, is_shown in parts.items() if is_shown)
 
     def lines(self) -> Iterator[str]:
         """Yield the summary on which a person decides to start."""
         yield self.headline
         yield from _counted("host", self.by_host)
         yield from _counted("origin", self.by_origin)
-        yield from _counted("warning", self.warnings)
+        for text, count in self.warnings.most_common(SAMPLES):
+            yield f"warning for {count}: {_shown(text, LONGEST_WARNING)}"
         for before, after in self.samples:
             yield f"  {_shown(before)} -> {_shown(after)}"
         if self.snapshots > len(self.samples):
@@ -70,5 +76,9 @@ def _counted(what: str, counts: "Counter[str]") -> Iterator[str]:
         yield f"{what} {_shown(name)}: {count}"
 
 
-def _shown(text: str) -> str:
-    return cut(printable(text), LONGEST_SAMPLE)
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _shown(text: str, longest: int = LONGEST_SAMPLE) -> str:
+    return cut(printable(text), longest)

@@ -106,6 +106,7 @@ class Applier:
                         self._failed.append(failed)
                     case Outcome() as outcome:
                         self._note(outcome)
+                        tally.changed += outcome.why == CHANGED
                         if outcome.why == CHANGED and outcome.record_id:
                             self._not_retried[outcome.key] = outcome
         self._volume_keys = frozenset(self._volumes)

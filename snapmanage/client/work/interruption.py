@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from snapmanage.client.api.http import Interrupted
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -25,3 +27,15 @@ def stopping(stop: threading.Event) -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Let Ctrl-C end the wait for a person's answer at once; raise `Interrupted` then."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; nothing was started") from None
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -138,6 +138,7 @@ def _renamed(found: Found, template: str, record_id: str) -> str:
 
 def _warnings(found: Found) -> Iterator[str]:
     if found.rename != "safe":
-        yield f"{found.origin or 'another program'}: {found.origin_why or 'the new name changes how it works'}"
+        program, why = found.origin or "another program", found.origin_why or "the new name changes how it works"
+        yield why if why.startswith(program) else f"{program}: {why}"
     if not found.is_safe:
         yield f"not safe to manage: {found.reason_not_safe}"

@@ -104,7 +104,7 @@ def test_plan_for_a_plain_service_knows_the_programs_by_the_names(plain_shell: S
     by_origin = {each["do"]: each for each in entries}
     assert by_origin["manage"]["metadata"]["origin"] == "sanoid"
     assert by_origin["manage"]["metadata"]["origin-class"] == "daily"
-    assert by_origin["manage"]["warnings"][0].startswith("sanoid: ")
+    assert by_origin["manage"]["warnings"][0].startswith("sanoid no longer finds it")
     assert by_origin["skip"]["why"] == "origin_refuses"
 
 

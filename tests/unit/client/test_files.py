@@ -105,3 +105,13 @@ def test_tally_names_the_reasons_of_skipped_entries() -> None:
         tally.add(Skip("h@b", {"source-name": "a"}, why, ""))
 
     assert tally.headline.endswith("3 skipped (2 orphan, 1 in_use)")
+
+
+def test_tally_counts_what_changed_since_the_plan_and_leaves_out_what_is_nothing() -> None:
+    tally = Tally(snapshots=1, volumes=2, size_gb=3)
+
+    assert tally.headline == "1 snapshot to manage (3 GiB), 2 volumes to register"
+
+    tally.changed = 1
+
+    assert tally.headline.endswith(", 1 changed since the plan was made and not sent")

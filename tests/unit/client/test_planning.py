@@ -132,3 +132,18 @@ def test_template_has_the_facts_of_the_snapshot() -> None:
 def test_template_reaches_no_other_fact() -> None:
     with pytest.raises(errors.InvalidRequest, match="unknown field"):
         templates.check("--name-template", "{name.__class__}")
+
+
+@pytest.mark.parametrize(
+    ("why", "warning"),
+    [
+        ("sanoid no longer finds it", "sanoid no longer finds it"),
+        ("it is no longer removed", "sanoid: it is no longer removed"),
+        (None, "sanoid: the new name changes how it works"),
+    ],
+)
+def test_warning_names_the_program_once(why: str | None, warning: str) -> None:
+    [_, entry] = entries(found(rename="warn", origin="sanoid", origin_why=why))
+
+    assert isinstance(entry, Manage)
+    assert entry.warnings == (warning,)
