@@ -9,7 +9,7 @@ APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo docs test lint unit contract functional integration test-lowest test-trixie chaos fuzz bench bench-compare config constraints sbom hooks packages clean
+.PHONY: help demo docs test lint unit contract functional integration test-lowest test-trixie chaos fuzz bench bench-compare config pages constraints sbom hooks packages clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -88,6 +88,9 @@ bench-compare: $(VENV)/tested  ## Show two files of results side by side: A=... 
 config: $(VENV)/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslo-config-generator --config-file etc/snapmanage/config-generator.conf
 	@$(BIN)/oslopolicy-sample-generator --config-file etc/snapmanage/policy-generator.conf
+
+pages: $(VENV)/tested  ## Write the tutorial that shows a terminal again, if the output of its commands has changed
+	@$(BIN)/python -m tests.integration.recorded_page
 
 # The versions hold on each Python from 3.11 on. The extra `cinder` is left out: Cinder pins its libraries in files of its own.
 PINNED_EXTRAS = --extra audit --extra cli --extra keystone --extra mysql --extra postgresql --extra upstream

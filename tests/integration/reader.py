@@ -1,5 +1,6 @@
 """A reader of the documentation: types the commands of a page in a shell."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,11 @@ from snapmanage.testing.waiting import until
 
 DOCS = Path(__file__).parents[2] / "docs"
 PRINTED_ADDRESS = "http://127.0.0.1:8776"
+# Values that differ from run to run, and their names.
+VOLATILE = {
+    r"http://127\.0\.0\.1:\d+": "ADDRESS",
+    r"(req-)?[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}": "ID",
+}
 
 
 class Reader:
@@ -21,12 +27,13 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         needs.require("bash", "curl")
-        self.root = ""
+        self.ready = self.root = ""
         command = [str(Path(sys.executable).parent / "snapmanage"), "standalone", "--data-dir", str(folder)]
         self._daemon = Daemon("standalone", [*command, "--listen", "127.0.0.1:0"], folder.with_name("log"))
 
     def start_standalone(self) -> None:
-        self.root = self._daemon.start().split()[1].removesuffix("/v3")
+        self.ready = self._daemon.start()
+        self.root = self.ready.split()[1].removesuffix("/v3")
 
     @property
     def project_url(self) -> str:
@@ -45,3 +52,10 @@ class Reader:
 
     def close(self) -> None:
         self._daemon.close()
+
+
+def steady(text: str, volatile: Mapping[str, str] = {}) -> str:
+    """Return a text with names in place of the values that differ from run to run; a page may have further ones."""
+    for pattern, name in (VOLATILE | dict(volatile)).items():
+        text = re.sub(pattern, name, text)
+    return text
