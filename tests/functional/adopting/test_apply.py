@@ -209,6 +209,32 @@ def test_apply_ends_after_its_timeout_and_continues(shell: Shell, world: World, 
     assert len(snapshots(world)) == 3
 
 
+def test_repeat_on_a_plain_service_first_waits_for_the_earlier_requests(plain_shell: Shell, plain_world: World) -> None:
+    plan = make_plan(plain_shell)
+    whole = Path(plan).read_text()
+    refused_names(plan, 2, 3)
+    with plain_world.hang_at("rename"):
+        apply(plain_shell, plan, "--no-wait")
+        Path(plan).write_text(whole)
+
+        assert apply(plain_shell, plan, "--timeout", "3")[0] == 3
+
+        assert len(snapshots(plain_world)) == 2
+    assert apply(plain_shell, plan)[0] == 0
+    assert len(snapshots(plain_world)) == 3
+
+
+def test_failed_volume_of_a_plain_service_is_named_by_its_record(plain_shell: Shell, plain_world: World) -> None:
+    plan = make_plan(plain_shell)
+    plain_world.fail_at({"find": errors.Unusable("broken")})
+
+    assert apply(plain_shell, plan)[0] == 2
+
+    [volume] = plain_world.client.get("volumes").json()["volumes"]
+    text = f"volume volume-1: its record {volume['id']} is in error; the service's log has the reason"
+    assert [each["text"] for each in journal(plan) if each.get("why") == "volume_failed"] == [text] * 3
+
+
 def test_interrupted_apply_says_how_to_continue(shell: Shell, world: World, plan: str) -> None:
     with world.hang_at("rename"):
         process = shell.daemon("apply", plan, "--yes", "--log-json")
