@@ -29,7 +29,7 @@ log_file = {folder}/cinder.app.log
 service_down_time = 1000000000
 osapi_volume_workers = 1
 [database]
-connection = sqlite:///{folder}/cinder.db
+connection = {database}
 [oslo_concurrency]
 lock_path = {folder}
 [oslo_messaging_rabbit]
@@ -39,14 +39,26 @@ rabbit_quorum_queue = true
 
 
 class Cinder(Service):
-    """A Cinder on SQLite with one available volume on `HOST`; each request is of an administrator of `PROJECT`."""
+    """A Cinder with one available volume on `HOST`; each request is of an administrator of `PROJECT`.
+
+    Without the URL of a database it uses SQLite, and serves one request at a time: SQLite refuses concurrent writers.
+    """
 
     as_nobody = False  # the user `nobody` may not be allowed to read the virtual environment
 
     def __init__(
-        self, transport_url: str, exchange: str, auth_strategy: str, more: str, token: str, project: str, folder: Path
+        self,
+        transport_url: str,
+        exchange: str,
+        auth_strategy: str,
+        more: str,
+        token: str,
+        project: str,
+        folder: Path,
+        database: str | None = None,
     ) -> None:
         super().__init__(folder)
+        self.database = database or f"sqlite:///{folder / 'cinder.db'}"
         self.project = project
         self.token = token
         self._text = partial(
@@ -63,7 +75,7 @@ class Cinder(Service):
         return f"http://{LOOPBACK}:{self.port}/v3"
 
     def prepare(self) -> None:
-        (self.folder / "cinder.conf").write_text(self._text(folder=self.folder))
+        (self.folder / "cinder.conf").write_text(self._text(folder=self.folder, database=self.database))
 
     def command(self) -> Sequence[str | Path]:
         return [sys.executable, "-P", SERVER, str(self.port), self.project, HOST, VOLUME_ID]
@@ -103,9 +115,9 @@ class Cinder(Service):
         return answer
 
 
-def without_keystone(transport_url: str, exchange: str, folder: Path) -> Cinder:
+def without_keystone(transport_url: str, exchange: str, folder: Path, database: str | None = None) -> Cinder:
     """Return a Cinder that believes each caller."""
-    return Cinder(transport_url, exchange, "noauth", "", f"admin:{PROJECT}", PROJECT, folder)
+    return Cinder(transport_url, exchange, "noauth", "", f"admin:{PROJECT}", PROJECT, folder, database)
 
 
 def behind_keystone(transport_url: str, exchange: str, keystone: Keystone, folder: Path) -> Cinder:

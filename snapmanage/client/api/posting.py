@@ -6,8 +6,9 @@ from typing import Any
 from snapmanage.client.api.answers import CODE_FIELD, Answer, code_in, message_of
 from snapmanage.client.api.features import ID_HEADER, KEY_HEADER, Features
 from snapmanage.client.api.http import Api
-from snapmanage.client.plan.entries import ENTRY_KEY, LABEL_KEY, Header, Manage, RegisterVolume
+from snapmanage.client.plan.entries import ENTRY_KEY, LABEL_KEY, Header, Manage, RegisterVolume, name_metadata
 from snapmanage.client.plan.journal import Outcome, State
+from snapmanage.client.selection.found import name_of
 
 # Codes of refused requests for a service that sends none.
 _CODES = {
@@ -37,7 +38,7 @@ class Poster:
             "host": entry.host,
             "ref": dict(entry.reference),
             "name": entry.name,
-            "metadata": self._label(entry.key),
+            "metadata": name_metadata(name_of(entry.reference)) | self._label(entry.key),
         }
         answer = self._send("/os-volume-manage", {"volume": volume}, self._keys(entry.key))
         return _outcome(entry.key, answer.status, answer.body, "volume", answer, answer.error_code)

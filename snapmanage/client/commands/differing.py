@@ -10,6 +10,7 @@ from snapmanage.client.commands.applying import require_place
 from snapmanage.client.commands.base import ListCommand
 from snapmanage.client.plan.file import PlanFile
 from snapmanage.client.work.comparing import differences
+from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.selecting import scan
 
 SAME, DIFFERS, TROUBLE = 0, 1, 2
@@ -42,7 +43,8 @@ class Diff(ListCommand):
     def _rows(self, plan: PlanFile) -> Iterator[tuple[Any, ...]]:
         api = self.connect()
         require_place(plan, api)
-        with scan(api, plan.header.hosts) as scans:
+        renamed = LabelledRecords(api, plan.header.label).volume_names()
+        with scan(api, plan.header.hosts, volume_names=renamed) as scans:
             if {host: digest.as_json() for host, digest in scans.digests.items()} == plan.header.scans:
                 return
             for each in differences(api, plan, scans):

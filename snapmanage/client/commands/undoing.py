@@ -77,17 +77,18 @@ class Undo(ApiCommand):
         opened: Journal | None,
         reporter: Reporter,
     ) -> int:
-        statuses = undoer.prepare(choice)
-        if statuses:
+        statuses = undoer.prepare(choice, options.keep_volumes)
+        if statuses or undoer.volumes:
             report = _write_report(path, undoer)
             counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
-            reporter.line(f"{statuses.total()} snapshots to unmanage ({counts}); {report} lists them")
+            snapshots = f"{statuses.total()} snapshots ({counts})" if statuses else "no snapshots"
+            reporter.line(f"{snapshots} and {len(undoer.volumes)} volumes to unmanage; {report} lists them")
             running.require_yes(options.yes, reporter, self.app.stdin)
         remaining = undoer.run(options.parallel, opened)
         for record_id, reason in list(remaining.items())[:SAMPLES]:
             reporter.line(f"snapshot {record_id} remains: {reason}")
         reporter.line(f"{statuses.total() - len(remaining)} unmanaged, {len(remaining)} remain")
-        if choice.is_everything and not options.keep_volumes and not remaining:
+        if undoer.volumes and not remaining:
             reporter.line("volumes: {} unmanaged, {} kept".format(*undoer.unmanage_volumes(options.parallel)))
         return running.SOME_FAILED if remaining else running.ALL_DONE
 
@@ -140,6 +141,7 @@ def _write_report(plan: Path, undoer: Undoer) -> str:
     """Write the names and ids of all records that will be unmanaged into a new file; return its name."""
     path = plan.with_name(f"{plan.name}.undo-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.jsonl")
     with new_file(path) as file:
-        for record in undoer.chosen:
-            write_line(file, report_line(record))
+        for kind, records in (("volume", undoer.volumes), ("snapshot", undoer.chosen)):
+            for record in records:
+                write_line(file, report_line(kind, record))
     return printable(str(path))

@@ -13,6 +13,7 @@ LABEL_KEY = "adopted-by"
 # The beginning of the label, before the id of the plan.
 LABEL = "plan:"
 ENTRY_KEY = "adopted-as"
+NAME_KEY = "original-name"
 # The selector of a plan of the rows of a file.
 FROM_FILE = "from"
 
@@ -189,6 +190,11 @@ class Skip:
 
 
 Entry = RegisterVolume | Manage | Skip
+
+
+def name_metadata(name: str) -> dict[str, str]:
+    """Return the metadata that keep an object's name for a service that restores none; empty if they can't hold it."""
+    return {NAME_KEY: name} if name.isprintable() and len(name) <= 255 else {}
 
 
 def entry_of(value: Mapping[str, Any]) -> Entry:

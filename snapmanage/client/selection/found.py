@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from snapmanage.client.selection.origins import recognise
 from snapmanage.core.lists.manageable import ALREADY_MANAGED
 from snapmanage.core.origins.protection import CREATED_AT, DESCRIPTION, with_extra_info
-from snapmanage.core.values.ids import own_name
+from snapmanage.core.values.ids import ids_in, own_name
 
 # The keys under which a service may show facts about an object, the best one first. Drivers have keys of their own.
 _IDENTITY = ("snapmanage:identity", "identity", "source-id")
@@ -79,6 +79,14 @@ class Found:
             description=extra.get(DESCRIPTION),
             extra=extra,
         )
+
+    def with_volume_names(self, names: Mapping[str, str]) -> "Found":
+        """Return the entry with the earlier name of its volume if the volume's name is now that of a record in `names`.
+
+        Cinder renames a volume that it registers, so the snapshots that follow it show another volume.
+        """
+        earlier = [names[each] for each in ids_in(self.parent or "") if each in names]
+        return replace(self, parent=earlier[0]) if earlier else self
 
     def order(self) -> tuple[str, str, str]:
         """Return the key of the order of scans and plans: the snapshots of a volume follow one another."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 
 from snapmanage import errors
 from snapmanage.client.api.features import Features
@@ -21,7 +22,7 @@ from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.registering import Registrar
 from snapmanage.client.work.retrying import Retrier
 from snapmanage.client.work.selecting import scan
-from snapmanage.client.work.verdicts import CHANGED, Retry, Send, decide, joined
+from snapmanage.client.work.verdicts import CHANGED, STARTING, Retry, Send, decide, joined
 from snapmanage.client.work.waiting import Deadline
 
 # Entries in one request, if the service takes batches.
@@ -90,7 +91,11 @@ class Applier:
         """Compare the plan with a fresh scan and with the records; return the counts of the entries left to send."""
         self._await_lost_requests()
         tally, used = Tally(), set()
-        with Spool[Manage](key=Manage.order) as planned, scan(self._api, self._plan.header.hosts) as scans:
+        renamed = self._records.volume_names()
+        with (
+            Spool[Manage](key=Manage.order) as planned,
+            scan(self._api, self._plan.header.hosts, volume_names=renamed) as scans,
+        ):
             for entry in self._plan:
                 self._sort(entry, planned)
             # The records are read after the scan: a snapshot that the scan missed has one.
@@ -149,11 +154,18 @@ class Applier:
         return Counter(last.state if (last := self._journal.latest.get(key)) else None for key in keys)
 
     def _await_lost_requests(self) -> None:
-        """Wait until a request whose sender was killed has arrived; a service with keys recognises its repeat."""
-        lost = any(outcome.state is State.SENDING for outcome in self._journal.latest.values())
-        if lost and not self._features.keeps_idempotency_keys:
+        """Wait until requests whose sender was killed have arrived; a service with keys recognises their repeats.
+
+        Cinder then still renames objects, and the scan must not begin before it has finished.
+        """
+        if self._features.keeps_idempotency_keys:
+            return
+        if any(outcome.state is State.SENDING for outcome in self._journal.latest.values()):
             self._reporter.line(f"waiting {GRACE_SECONDS:g} seconds for requests of an interrupted run")
             self._api.stop.wait(GRACE_SECONDS)
+        for _ in self._deadline.rounds():
+            if not any(self._records.count(*pair) for pair in product(STARTING, ("volumes", "snapshots"))):
+                return
 
     def _sort(self, entry: Entry, planned: Spool[Manage]) -> None:
         match entry:
@@ -208,7 +220,8 @@ class Applier:
             if volume is None and entry.volume in self._volumes:
                 continue  # a later run registers the volume
             if volume is not None and volume.state is State.FAILED:
-                text = f"volume {entry.expect.parent}: {volume.text}"
+                why = volume.text or f"its record {volume.record_id} is in error; the service's log has the reason"
+                text = f"volume {entry.expect.parent}: {why}"
                 self._note(Outcome(entry.key, State.FAILED, None, VOLUME_FAILED, text))
                 continue
             yield entry, volume.record_id or "" if volume else entry.volume

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from snapmanage.client.api.answers import Refused
 from snapmanage.client.api.http import Api
 from snapmanage.client.api.records import Record, listed
-from snapmanage.client.plan.entries import ENTRY_KEY, LABEL_KEY
+from snapmanage.client.plan.entries import ENTRY_KEY, LABEL_KEY, NAME_KEY
 from snapmanage.client.plan.journal import Outcome
 from snapmanage.client.work.verdicts import of_record
 
@@ -31,6 +31,10 @@ class LabelledRecords:
         """Return the outcomes that the records of a kind show, by the keys of their entries."""
         found = listed(self._api, kind, self._filters)
         return {key: of_record(key, record) for record in found if (key := record.metadata.get(ENTRY_KEY))}
+
+    def volume_names(self) -> dict[str, str]:
+        """Return the names of the volumes before they were registered, by the ids of their records."""
+        return {each.record_id: name for each in self.volumes() if (name := each.metadata.get(NAME_KEY))}
 
     def count(self, status: str, kind: str = "snapshots") -> int:
         """Return the number of records in a status."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from snapmanage.client.plan import templates
-from snapmanage.client.plan.entries import Entry, Expect, Manage, RegisterVolume, Skip
+from snapmanage.client.plan.entries import Entry, Expect, Manage, RegisterVolume, Skip, name_metadata
 from snapmanage.client.plan.rows import Row
 from snapmanage.client.selection.found import Found
 from snapmanage.core.lists.manageable import ALREADY_MANAGED
@@ -97,11 +97,9 @@ class Planner:
 
     def _metadata(self, found: Found) -> dict[str, str]:
         facts = {"origin": found.origin, "origin-class": found.origin_class}
-        # A service that restores no name on unmanaging leaves it here.
-        facts["original-name"] = found.name if found.name.isprintable() and len(found.name) <= 255 else None
         made = {key: templates.fill(template, found) for key, template in self._rules.metadata.items()}
         forced = FORCE if found.rename == "refuse" else {}
-        return {key: value for key, value in facts.items() if value} | made | forced
+        return {key: value for key, value in facts.items() if value} | name_metadata(found.name) | made | forced
 
 
 def why_not(found: Found, rules: Rules) -> Skip | None:

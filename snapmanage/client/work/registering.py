@@ -11,6 +11,7 @@ from snapmanage.client.plan.journal import Journal, Outcome, State
 from snapmanage.client.selection.found import name_of
 from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.parallel import in_parallel
+from snapmanage.client.work.verdicts import STARTING
 from snapmanage.client.work.waiting import Deadline
 
 
@@ -64,7 +65,7 @@ class Registrar:
     def _awaited(self) -> dict[str, Outcome]:
         """Return the outcomes of the labelled volumes, once none of them is in progress."""
         for _ in self._deadline.rounds():
-            if not self._records.count("creating", "volumes"):
+            if not any(self._records.count(status, "volumes") for status in STARTING):
                 break
         return self._records.outcomes("volumes")
 

@@ -44,13 +44,18 @@ class Scans:
 
 
 @contextmanager
-def scan(api: Api, hosts: Iterable[str], filters: Mapping[str, str] = {}) -> Iterator[Scans]:
-    """Scan the backends; the entries are in temporary files until the context ends."""
+def scan(
+    api: Api, hosts: Iterable[str], filters: Mapping[str, str] = {}, volume_names: Mapping[str, str] = {}
+) -> Iterator[Scans]:
+    """Scan the backends; the entries are in temporary files until the context ends.
+
+    `volume_names` has the names of volumes before they were registered, by the ids of their records.
+    """
     with Spool[Found](key=Found.order) as spool:
         hosts = list(dict.fromkeys(hosts))
         for host in hosts:
             for found in scans.manageable(api, host, filters):
-                spool.add(found)
+                spool.add(found.with_volume_names(volume_names))
         yield Scans(spool, _digests(spool, hosts), sum(found.created_at is None for found in spool))
 
 

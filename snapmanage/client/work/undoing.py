@@ -9,17 +9,18 @@ from snapmanage.client.api.http import Api
 from snapmanage.client.api.posting import Poster
 from snapmanage.client.api.records import Record
 from snapmanage.client.events import Reporter
-from snapmanage.client.plan.entries import ENTRY_KEY
+from snapmanage.client.plan.entries import ENTRY_KEY, NAME_KEY
 from snapmanage.client.plan.journal import Journal, Outcome, State
 from snapmanage.client.plan.spool import Spool
 from snapmanage.client.selection.criteria import Criteria
 from snapmanage.client.selection.found import Found
 from snapmanage.client.work.labelled import GONE, LabelledRecords
 from snapmanage.client.work.parallel import in_parallel
-from snapmanage.client.work.verdicts import FAILED_STATUS
-from snapmanage.client.work.waiting import Deadline
+from snapmanage.client.work.verdicts import ENDING, FAILED_STATUS
+from snapmanage.client.work.waiting import Deadline, TimedOut
 
 UNMANAGING = "unmanaging"
+_REMEDY = "check the server of their backend; if snapmanage serves this Cinder, remove their records in its database"
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ class Undoer:
         self._reporter = reporter
         self._deadline = deadline
         self.chosen: Spool[Record] = Spool(key=lambda record: record.record_id)
+        self.volumes: list[Record] = []
 
-    def prepare(self, choice: Choice) -> "Counter[str]":
-        """Find the chosen records; return their number in each status."""
+    def prepare(self, choice: Choice, keeps_volumes: bool) -> "Counter[str]":
+        """Find the chosen records; return the number of snapshots in each status.
+
+        The volumes that the plan has registered are chosen with all of its snapshots, unless `keeps_volumes`.
+        """
         statuses: Counter[str] = Counter()
+        if choice.is_everything and not keeps_volumes:
+            self.volumes = list(self._records.volumes())
         for record in self._records.snapshots():
             if choice.chooses(record):
                 self.chosen.add(record)
@@ -76,14 +83,14 @@ class Undoer:
         return refused | self._remaining()
 
     def unmanage_volumes(self, parallel: int) -> tuple[int, int]:
-        """Unmanage the volumes that the plan has registered; return the numbers of unmanaged and of kept volumes.
+        """Unmanage the chosen volumes; return the numbers of unmanaged and of kept volumes.
 
         A service may keep a volume that has other snapshots, or have no request for it.
         """
-        found = [record.record_id for record in self._records.volumes()]
+        found = [record.record_id for record in self.volumes]
         accepted = sum(answer.is_success for answer in in_parallel(parallel, self._poster.unmanage_volume, found))
         for _ in self._deadline.rounds() if accepted else ():
-            if not self._records.count(UNMANAGING, "volumes"):
+            if not any(self._records.count(status, "volumes") for status in ENDING):
                 break
         kept = sum(1 for _ in self._records.volumes())
         return len(found) - kept, kept
@@ -103,9 +110,18 @@ class Undoer:
         return record, None if is_ending else answer.message
 
     def _wait(self) -> None:
-        for _ in self._deadline.rounds():
-            if not self._records.count(UNMANAGING):
-                return
+        """Wait until no record is being unmanaged; raise `TimedOut`, with their number, after the deadline."""
+        pending = self._records.count(UNMANAGING)
+        with self._reporter.phase("waiting", pending) as progress:
+            try:
+                for _ in self._deadline.rounds():
+                    now = self._records.count(UNMANAGING)
+                    progress.advance(max(0, pending - now))
+                    pending = now
+                    if not now:
+                        return
+            except TimedOut as error:
+                raise TimedOut(f"{error}: {pending} snapshots are still {UNMANAGING}; {_REMEDY}") from None
 
     def _remaining(self) -> dict[str, str]:
         """Return the records that were chosen and still exist, with their reasons."""
@@ -120,7 +136,7 @@ class Undoer:
 def as_found(record: Record) -> Found:
     """Return the facts of a record under the names that selectors use."""
     metadata = record.metadata
-    name = record.original_name or metadata.get("original-name") or record.source or record.name or ""
+    name = record.original_name or metadata.get(NAME_KEY) or record.source or record.name or ""
     return Found(
         host=record.host or "",
         reference={"source-name": name},
@@ -131,13 +147,14 @@ def as_found(record: Record) -> Found:
     )
 
 
-def report_line(record: Record) -> dict[str, Any]:
+def report_line(kind: str, record: Record) -> dict[str, Any]:
     """Return the line of the report that is written before anything is unmanaged."""
     return {
+        "kind": kind,
         "id": record.record_id,
         "key": record.metadata.get(ENTRY_KEY),
         "status": record.status,
-        "original_name": record.original_name or record.metadata.get("original-name"),
+        "original_name": record.original_name or record.metadata.get(NAME_KEY),
         "backend_name": record.backend_name,
         "volume_id": record.volume_id,
         "name": record.name,

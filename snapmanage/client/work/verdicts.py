@@ -11,7 +11,10 @@ from snapmanage.client.work.planning import FORCE, REFUSES
 
 CHANGED = "changed_since_plan"
 UNDONE = "undone"
-IN_PROGRESS = frozenset({"creating", "unmanaging"})
+# The statuses of a record whose operation has not ended. Cinder has more of them for volumes than snapmanage.
+STARTING = ("creating", "managing")
+ENDING = ("unmanaging", "error_managing_deleting")
+IN_PROGRESS = frozenset(STARTING + ENDING)
 FAILED_STATUS = "error"
 
 
@@ -31,10 +34,10 @@ class Retry:
 
 def of_record(key: str, record: Record) -> Outcome:
     """Return the outcome that a record shows."""
-    if record.status.startswith(FAILED_STATUS):
-        return Outcome(key, State.FAILED, record.record_id, record.reason_code or "error", record.reason)
     if record.status in IN_PROGRESS:
         return Outcome(key, State.ACCEPTED, record.record_id)
+    if record.status.startswith(FAILED_STATUS):
+        return Outcome(key, State.FAILED, record.record_id, record.reason_code or "error", record.reason)
     return Outcome(key, State.DONE, record.record_id)
 
 

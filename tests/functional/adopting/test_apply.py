@@ -57,7 +57,9 @@ def test_undo_restores_every_old_name_without_the_journal(shell: Shell, world: W
     assert snapshots(world) == []
     assert world.client.get("volumes").json()["volumes"] == []
     [report] = Path(plan).parent.glob("*.undo-*.jsonl")
-    assert {json.loads(line)["original_name"] for line in report.read_text().splitlines()} == set(NAMES)
+    found = [json.loads(line) for line in report.read_text().splitlines()]
+    reported = [(each["kind"], each["original_name"]) for each in found]
+    assert sorted(reported) == [*(("snapshot", name) for name in NAMES), ("volume", "volume-1")]
 
 
 @pytest.mark.parametrize("prefix", ["", "plan:"], ids=["id", "label"])
@@ -89,6 +91,30 @@ def test_undo_of_an_unknown_plan_is_refused(shell: Shell, world: World, plan: st
     assert "no snapshot or volume of this project has the metadata adopted-by: plan:c40bb7dc" in ended.stderr
     assert "nowhere.jsonl can't be read: No such file" in missing.stderr
     assert names(world).isdisjoint(NAMES)
+
+
+def test_undo_that_is_not_finished_in_time_says_what_is_left(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    world.fail_at({"rename": errors.BackendError("broken")})
+
+    code, lines = undo(shell, plan, "--timeout", "3")
+
+    assert code == 3
+    assert "not finished after 3 seconds: 3 snapshots are still unmanaging; check the server" in lines[-1]
+    world.fail_at({})
+    assert undo(shell, plan)[0] == 0
+    assert names(world) == set(NAMES)
+
+
+def test_undo_of_a_plan_that_has_registered_only_volumes_reports_them(shell: Shell, world: World, plan: str) -> None:
+    refused_names(plan, 2, 5)
+    apply(shell, plan)
+
+    code, lines = undo(shell, plan)
+
+    assert code == 0
+    assert lines[0].startswith("no snapshots and 1 volumes to unmanage; ")
+    assert world.client.get("volumes").json()["volumes"] == []
 
 
 def test_undo_unmanages_selected_snapshots(shell: Shell, world: World, plan: str) -> None:
@@ -222,6 +248,32 @@ def test_apply_ends_after_its_timeout_and_continues(shell: Shell, world: World, 
 
     assert apply(shell, plan)[0] == 0
     assert len(snapshots(world)) == 3
+
+
+def test_repeat_on_a_plain_service_first_waits_for_the_earlier_requests(plain_shell: Shell, plain_world: World) -> None:
+    plan = make_plan(plain_shell)
+    whole = Path(plan).read_text()
+    refused_names(plan, 2, 3)
+    with plain_world.hang_at("rename"):
+        apply(plain_shell, plan, "--no-wait")
+        Path(plan).write_text(whole)
+
+        assert apply(plain_shell, plan, "--timeout", "3")[0] == 3
+
+        assert len(snapshots(plain_world)) == 2
+    assert apply(plain_shell, plan)[0] == 0
+    assert len(snapshots(plain_world)) == 3
+
+
+def test_failed_volume_of_a_plain_service_is_named_by_its_record(plain_shell: Shell, plain_world: World) -> None:
+    plan = make_plan(plain_shell)
+    plain_world.fail_at({"find": errors.Unusable("broken")})
+
+    assert apply(plain_shell, plan)[0] == 2
+
+    [volume] = plain_world.client.get("volumes").json()["volumes"]
+    text = f"volume volume-1: its record {volume['id']} is in error; the service's log has the reason"
+    assert [each["text"] for each in journal(plan) if each.get("why") == "volume_failed"] == [text] * 3
 
 
 def test_interrupted_apply_says_how_to_continue(shell: Shell, world: World, plan: str) -> None:

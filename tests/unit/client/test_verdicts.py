@@ -35,6 +35,9 @@ def test_entry_without_a_record_is_sent() -> None:
         ("unmanaging", State.ACCEPTED),
         ("error", State.FAILED),
         ("error_unmanaging", State.FAILED),
+        ("managing", State.ACCEPTED),
+        ("error_managing", State.FAILED),
+        ("error_managing_deleting", State.ACCEPTED),
     ],
 )
 def test_entry_with_a_record_is_not_sent(status: str, state: State) -> None:
@@ -44,6 +47,27 @@ def test_entry_with_a_record_is_not_sent(status: str, state: State) -> None:
 
     assert isinstance(verdict, Outcome)
     assert (verdict.state, verdict.record_id) == (state, "id-1")
+
+
+@pytest.mark.parametrize(
+    "parent", ["volume-916bf7fc-22b0-4089-9528-bec5083ba14e", "disk-1"], ids=["renamed", "not yet"]
+)
+def test_entry_is_sent_after_its_volume_was_renamed_by_its_registration(parent: str) -> None:
+    names = {"916bf7fc-22b0-4089-9528-bec5083ba14e": "disk-1"}
+
+    [(_, scanned)] = joined(iter([entry()]), iter([found(parent=parent).with_volume_names(names)]))
+
+    assert decide(entry(), scanned, None, None) == Send(entry())
+
+
+def test_entry_is_not_sent_after_its_volume_was_renamed_by_another_program() -> None:
+    names = {"916bf7fc-22b0-4089-9528-bec5083ba14e": "disk-1"}
+    scanned = found(parent="volume-c40bb7dc-e61f-4c23-9bdb-fb1a66e4fc99").with_volume_names(names)
+
+    verdict = decide(entry(), scanned, None, None)
+
+    assert isinstance(verdict, Outcome)
+    assert verdict.text == "volume was disk-1, is volume-c40bb7dc-e61f-4c23-9bdb-fb1a66e4fc99"
 
 
 FAILED = Outcome("s1", State.FAILED, "id-1", "unusable", "broken")
