@@ -171,7 +171,9 @@ def _read_body(request: falcon.Request, operation: Operation, limits: Limits) ->
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
         )
-    return bodies.parse(raw, operation.body, schemas.MOST_VALUES_OF_BATCH if operation.is_batch else None)
+    if operation.is_batch:
+        return bodies.parse(raw, schemas.BATCH, schemas.MOST_VALUES_OF_BATCH)
+    return bodies.parse(raw, operation.body)
 
 
 def _write_answer(response: falcon.Response, answer: Answer) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -25,10 +26,15 @@ def parse(raw: bytes, schema: Schema, most_values: int | None = None) -> Any:
     A body with more than `most_values` values and keys is refused before the check by the schema.
     """
     body = load(raw, most_values)
-    if violation := jsonschema.exceptions.best_match(islice(schema.iter_errors(body), MOST_VIOLATIONS)):
-        field = "/".join(str(part) for part in violation.absolute_path) or "body"
-        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_explain(violation)}")
+    check(body, schema)
     return body
+
+
+def check(value: Any, schema: Schema, place: Sequence[str] = ()) -> None:
+    """Raise `InvalidRequest` if a value at `place` of the body violates its schema."""
+    if violation := jsonschema.exceptions.best_match(islice(schema.iter_errors(value), MOST_VIOLATIONS)):
+        field = "/".join([*place, *map(str, violation.absolute_path)]) or "body"
+        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_explain(violation)}")
 
 
 def load(raw: bytes, most_values: int | None = None) -> Any:

@@ -17,9 +17,9 @@ class Operation:
 
     `answers` has the schema name of each successful status, None for an empty answer. A `keyed` operation creates a
     record once for each idempotency key. `id_header` is the header by which a client chooses the id of a new record.
-    The body of a batch may be larger than other bodies. An operation with a `query` refuses unknown parameters; a
-    `lenient` one ignores them unless they resemble known ones. An operation with `actions` takes one of them in its
-    body, and has the policy of each action instead of `rule`.
+    The body of a batch may be larger than other bodies, and its handler checks the entries. An operation with a `query`
+    refuses unknown parameters; a `lenient` one ignores them unless they resemble known ones. An operation with
+    `actions` takes one of them in its body, and has the policy of each action instead of `rule`.
     """
 
     handler: Handler

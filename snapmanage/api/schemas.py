@@ -51,11 +51,14 @@ _EXAMPLE_SNAPSHOT = {"volume_id": "0f2b7c1e-5a0d-4c57-9b1f-6f2f0a4c9d11", "ref":
 MANAGE_SNAPSHOT = _resource("snapshot", ["volume_id", "ref"], _SNAPSHOT, _EXAMPLE_SNAPSHOT)
 _KEY = {"type": "string", "pattern": "^[ -~]{1,255}$"}
 _ENTRY = _object(["volume_id", "ref"], _SNAPSHOT | {"id": _UUID, "idempotency_key": _KEY})
-_ENTRIES = {"type": "array", "minItems": 1, "maxItems": MOST_ENTRIES, "items": _ENTRY}
+_ENTRIES = {"type": "array", "minItems": 1, "maxItems": MOST_ENTRIES}
 MANAGE_SNAPSHOTS = Schema(
-    _object(["snapshots"], {"snapshots": _ENTRIES})
+    _object(["snapshots"], {"snapshots": _ENTRIES | {"items": _ENTRY}})
     | {"examples": [{"snapshots": [_EXAMPLE_SNAPSHOT | {"idempotency_key": "adopt-monday"}]}]}
 )
+# A malformed entry of a batch refuses no other, so a batch and its entries are checked apart.
+BATCH = Schema(_object(["snapshots"], {"snapshots": _ENTRIES}))
+ENTRY = Schema(_ENTRY)
 # Common clients send the last four; they have no meaning here and are ignored.
 MANAGE_VOLUME = _resource(
     "volume",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snapmanage import crash, errors
-from snapmanage.api import refusals, views
+from snapmanage.api import bodies, refusals, schemas, views
 from snapmanage.api.access import log as access
 from snapmanage.api.answers import faults
 from snapmanage.api.handlers.snapshots import KEYED_OPERATION
@@ -31,10 +31,7 @@ _OWN_FIELDS = {"id", "idempotency_key"}
 
 
 def create(request: ApiRequest) -> Answer:
-    """Handle `POST /os-snapshot-manage/batch`: accept each entry that a request for it alone would be accepted for.
-
-    An entry that is malformed refuses the whole batch, before anything is written.
-    """
+    """Handle `POST /os-snapshot-manage/batch`: accept each entry that a request for it alone would be accepted for."""
     shared_key = _shared_key(request)
     entries = [_read(request, number, entry, shared_key) for number, entry in enumerate(request.body["snapshots"])]
     permitted = [each for each in entries if isinstance(each, SnapshotRequest)]
@@ -56,20 +53,23 @@ def _shared_key(request: ApiRequest) -> str | None:
     return text
 
 
-def _read(
-    request: ApiRequest, number: int, entry: Mapping[str, Any], shared_key: str | None
-) -> SnapshotRequest | errors.NotPermitted:
-    """Return the request of an entry, or the refusal of an entry that only an administrator may send.
+def _read(request: ApiRequest, number: int, entry: Any, shared_key: str | None) -> SnapshotRequest | errors.Invalid:
+    """Return the request of an entry, or the refusal of one that is malformed, or that only an administrator may send.
 
-    Raise `InvalidRequest`, which names the entry, if it is malformed.
+    The text of a refusal names the entry and its field.
     """
+    place = ("snapshots", str(number))
+    try:
+        bodies.check(entry, schemas.ENTRY, place)
+    except errors.InvalidRequest as error:
+        return error.with_traceback(None)
     try:
         chosen = parse_uuid("id", entry["id"]) if "id" in entry else None
         volume_id = parse_uuid("volume_id", entry["volume_id"])
         new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, entry, chosen))
         key = _key(request, number, entry, shared_key, chosen)
     except (errors.InvalidRequest, errors.InvalidReference) as error:
-        raise errors.InvalidRequest(f"snapshots/{number}/{error}") from error  # the text begins with the field
+        return errors.InvalidRequest("/".join([*place, str(error)]))  # the text begins with the field
     except errors.NotPermitted as error:
         return error.with_traceback(None)
     return SnapshotRequest(new, key, id_chosen=chosen is not None)

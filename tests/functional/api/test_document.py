@@ -217,7 +217,15 @@ def likely_query(case: schemathesis.Case[Any], known: dict[str, str]) -> dict[st
 
 def rejection(case: schemathesis.Case[Any]) -> list[Any]:
     """Check that malformed requests are refused; unknown headers are ignored."""
-    return [] if odd_headers(case) else [checks.negative_data_rejection]
+    if odd_headers(case):
+        return []
+    return [refused_in_part if case.path.endswith("/batch") else checks.negative_data_rejection]
+
+
+def refused_in_part(context: Any, response: Any, case: schemathesis.Case[Any]) -> None:
+    """Check that a malformed batch is refused, or the entries of it that are malformed."""
+    if is_wrong(case) and response.status_code == 207:
+        assert 400 in [each["status"] for each in response.json()["snapshots"]], response.text
 
 
 def is_wrong(case: schemathesis.Case[Any]) -> bool:
