@@ -18,6 +18,7 @@ from snapmanage.client.plan.entries import LABEL, LABEL_KEY, Header
 from snapmanage.client.plan.file import PlanFile, write_line
 from snapmanage.client.plan.journal import Journal
 from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.members import Members
 from snapmanage.client.work.undoing import Choice, Undoer, report_line
 from snapmanage.client.work.waiting import Deadline
 from snapmanage.core.values.ids import parse_uuid
@@ -62,9 +63,12 @@ class Undo(ApiCommand):
             running.resumable(api, reporter, command) as ending,
         ):
             poster, deadline = Poster(api, features, header), Deadline(parsed_args.timeout, api.stop)
-            undoer = Undoer(api, poster, header.label, reporter, deadline)
+            members = Members(plan) if isinstance(plan, PlanFile) else None
+            records = LabelledRecords(api, header.label, members)
+            undoer = Undoer(api, poster, records, reporter, deadline)
             with undoer.chosen:
                 ending.code = self._undo(parsed_args, path, undoer, choice, opened, reporter)
+                _warn_of_foreign(records, header, reporter)
         return ending.code
 
     def _undo(
@@ -90,6 +94,15 @@ class Undo(ApiCommand):
         if choice.is_everything and not options.keep_volumes and not remaining:
             reporter.line("volumes: {} unmanaged, {} kept".format(*undoer.unmanage_volumes(options.parallel)))
         return running.SOME_FAILED if remaining else running.ALL_DONE
+
+
+def _warn_of_foreign(records: LabelledRecords, header: Header, reporter: Reporter) -> None:
+    if records.foreign:
+        some = ", ".join(sorted(records.foreign)[:SAMPLES])
+        reporter.line(
+            f"{len(records.foreign)} records have the metadata {LABEL_KEY}: {header.label}, but the plan has no entry "
+            f"for them, so they stay: {some}; undo {header.plan_id} unmanages them too"
+        )
 
 
 def _plan_or_id(text: str) -> PlanFile | str:

@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
 from snapmanage import errors
 from snapmanage.client.api import scans
@@ -15,6 +16,7 @@ from snapmanage.client.events import Reporter
 from snapmanage.client.plan.entries import Expect, Header, Manage
 from snapmanage.client.plan.journal import State
 from snapmanage.client.reports.remedies import OTHERWISE, remedy
+from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.undoing import Undoer
 from snapmanage.client.work.waiting import Deadline
 from tests.unit.client.answering import FakeAdapter, Response, refusal
@@ -101,12 +103,21 @@ def test_snapshot_whose_unmanaging_is_refused_remains_unless_it_is_being_unmanag
         ("GET", "/snapshots/detail"): Response(200, {"snapshots": []}),
     }
     api = Api(FakeAdapter(answers))
-    undoer = Undoer(
-        api, Poster(api, Features(), HEADER), HEADER.label, Reporter(io.StringIO(), False), Deadline(None, api.stop)
-    )
+    poster, records = Poster(api, Features(), HEADER), LabelledRecords(api, HEADER.label)
+    undoer = Undoer(api, poster, records, Reporter(io.StringIO(), False), Deadline(None, api.stop))
 
     with undoer.chosen:
         undoer.chosen.add(Record("id-1", "available"))
         remaining = undoer.run(1, None)
 
     assert remaining == ({"id-1": "the status is wrong"} if remains else {})
+
+
+def test_redirection_is_not_followed_since_it_could_take_the_token_to_another_host() -> None:
+    class Adapter:
+        def request(self, path: str, method: str, redirect: bool = True, **_: Any) -> Response:
+            assert not redirect
+            return Response(302, {}, CaseInsensitiveDict({"Location": "http://elsewhere\x1b/"}))
+
+    with pytest.raises(errors.Unavailable, match=r"it redirects to http://elsewhere\\x1b/, which is not followed"):
+        Api(Adapter()).get("/snapshots")
