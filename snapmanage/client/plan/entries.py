@@ -223,10 +223,12 @@ def _manage(value: Mapping[str, Any]) -> Manage:
         host=required_text(value, "host"),
         reference=_reference(value),
         name=str(value.get("name") or ""),
-        expect=Expect(int(expect.get("size", 0)), *(expect.get(key) for key in ("volume", "identity", "created_at"))),
-        snapshot_id=value.get("id"),
-        renamed_to=renames.get("to"),
-        description=value.get("description"),
+        expect=Expect(
+            int(expect.get("size", 0)), *(_optional_text(expect, key) for key in ("volume", "identity", "created_at"))
+        ),
+        snapshot_id=_optional_text(value, "id"),
+        renamed_to=_optional_text(renames, "to"),
+        description=_optional_text(value, "description"),
         metadata={str(key): str(each) for key, each in _object(value, "metadata").items()},
         warnings=tuple(map(str, value.get("warnings") or ())),
     )
@@ -237,6 +239,10 @@ def required_text(value: Mapping[str, Any], name: str) -> str:
     if not isinstance(text, str) or not text:
         raise errors.InvalidRequest(f"the field {name} must be a text, not {cut(repr(text))}")
     return text
+
+
+def _optional_text(value: Mapping[str, Any], name: str) -> str | None:
+    return required_text(value, name) if value.get(name) else None
 
 
 def _reference(value: Mapping[str, Any]) -> Mapping[str, Any]:
