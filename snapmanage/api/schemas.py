@@ -20,7 +20,8 @@ MOST_VALUES_OF_BATCH = 50_000
 
 Schema = jsonschema.Draft202012Validator
 
-KEY_PATTERN = r"^[a-zA-Z0-9\-_:. /]{1,255}$"
+# Python's $ also matches before a line break at the end.
+KEY_PATTERN = r"^[a-zA-Z0-9\-_:. /]{1,255}$(?!\n)"
 _NAME = {"type": ["string", "null"], "minLength": 0, "maxLength": 255}
 _PAIRS = {
     "type": "object",

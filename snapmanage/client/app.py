@@ -22,6 +22,7 @@ from snapmanage.client.commands.reporting import Report
 from snapmanage.client.commands.showing import Show
 from snapmanage.client.commands.undoing import Undo
 from snapmanage.client.commands.watching import Watch
+from snapmanage.core.values.text import printable
 
 COMMANDS: Mapping[str, type[Command]] = {
     "apply": Apply,
@@ -74,12 +75,20 @@ class ClientApp(App):
         if self.options.verbose_level < 2:
             for library in ("cliff", "keystoneauth", "openstack", "stevedore", "urllib3"):
                 logging.getLogger(library).setLevel(logging.ERROR)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_make_printable)
 
     def connection(self) -> Any:
         """Return openstacksdk's connection, made at the first call."""
         if self._connection is None:
             self._connection = connect(self.options.os_cloud, self.options.os_region_name)
         return self._connection
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    """Escape the message of a record: the text of an error may repeat a plan, or an answer of the service."""
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,8 +12,9 @@ from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.origins import protection
 from snapmanage.core.origins.patterns import Origins
 from snapmanage.core.records import Snapshot, changed
+from snapmanage.core.values.sizes import fitting
 from snapmanage.crash import Point
-from snapmanage.manage import keys, owners, quotas, snapshot_facts
+from snapmanage.manage import keys, owners, queries, quotas, snapshot_facts
 from snapmanage.manage.application import Application
 from snapmanage.manage.keys import Keys
 from snapmanage.manage.snapshot_facts import SnapshotFacts
@@ -107,6 +108,8 @@ class _Batch:
         self._everywhere = everywhere
         ids_chosen = any(each.id_chosen for each in requests)
         self._keys = Keys(tx, [(each.snapshot, each.key) for each in requests if each.key], ids_chosen)
+        self._sizes: dict[str, int] = {}
+        self._left_to_show = 0
         self._records = self._earlier_records()
         self._new: list[Snapshot] = []
 
@@ -128,9 +131,18 @@ class _Batch:
         return outcomes
 
     def _earlier_records(self) -> dict[str, Snapshot]:
-        """Return the records of repeated requests by their ids, perhaps tombstones."""
-        ids = {found for each in self._requests if (found := self._earlier_id(each))}
-        return {found.id: found for found in records.get_many(self._tx.conn, Snapshot, ids)} if ids else {}
+        """Return the records of repeated requests by their ids, perhaps tombstones, as far as an answer holds them.
+
+        An edit can make a record much larger than its request, and many requests can repeat one.
+        """
+        ids = [found for each in self._requests if (found := self._earlier_id(each))]
+        if not ids:
+            return {}
+        self._sizes = records.sizes(self._tx.conn, Snapshot, set(ids))
+        sizes = [(each, self._sizes[each]) for each in ids if each in self._sizes]
+        shown = fitting(sizes, queries.LARGEST_PAGE)
+        self._left_to_show = len(shown)
+        return {found.id: found for found in records.get_many(self._tx.conn, Snapshot, set(shown))}
 
     def _earlier_id(self, request: SnapshotRequest) -> str | None:
         with suppress(errors.KeyReused):
@@ -149,9 +161,19 @@ class _Batch:
         earlier_id = self._keys.earlier(request.snapshot, request.key) if request.key else None
         if earlier_id is None:
             return None
+        if earlier_id in self._sizes:
+            self._require_room()
         if earlier_id not in self._records:
             raise keys.record_gone(earlier_id)
         return Accepted(self._records[earlier_id], is_new=False)
+
+    def _require_room(self) -> None:
+        if self._left_to_show == 0:
+            raise errors.InvalidRequest(
+                f"The snapshots of repeated entries have more than {queries.LARGEST_PAGE} characters together; this "
+                "one is not shown, so send its entry in another batch, or get the snapshot."
+            )
+        self._left_to_show -= 1
 
     def _accepted(self, request: SnapshotRequest, snapshot: Snapshot) -> Accepted:
         self._new.append(snapshot)

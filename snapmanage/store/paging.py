@@ -9,7 +9,7 @@ none of them, so that their number costs no memory. The limits of `ListQuery` bo
 
 import json
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -35,6 +35,7 @@ from sqlalchemy import (
 
 from snapmanage import errors
 from snapmanage.core.lists.paging import ListQuery
+from snapmanage.store.engine import batches
 
 _UNCACHED: dict[str, Any] = {"compiled_cache": None}
 # Texts of a record that clients choose, and those that are JSON already. JSON in ASCII has up to six characters for
@@ -72,6 +73,15 @@ def sizes(conn: Connection, table: Table, query: ListQuery) -> Sequence[tuple[st
     """Return the ids of a page, each with the most characters of its record as JSON; raise `InvalidRequest`."""
     length = _json_length(conn, table).label("size")
     return [(row.id, RECORD_LENGTH + int(row.size)) for row in _page(conn, table, query, [table.c.id, length])]
+
+
+def sizes_of(conn: Connection, table: Table, record_ids: Collection[str]) -> dict[str, int]:
+    """Return the most characters of records as JSON by their ids, tombstones included."""
+    query, found = select(table.c.id, _json_length(conn, table).label("size")), dict[str, int]()
+    for part in batches.filled_parts(sorted(record_ids)):
+        rows = conn.execute(query.where(table.c.id.in_(part)))
+        found |= {row.id: RECORD_LENGTH + int(row.size) for row in rows}
+    return found
 
 
 def _json_length(conn: Connection, table: Table) -> ColumnElement[int]:

@@ -189,6 +189,11 @@ def page_sizes(conn: Connection, kind: type[Record], query: ListQuery) -> Sequen
     return paging.sizes(conn, TABLES[kind], query)
 
 
+def sizes(conn: Connection, kind: type[Record], record_ids: Collection[str]) -> dict[str, int]:
+    """Return the sizes of the texts of records by their ids, tombstones included."""
+    return paging.sizes_of(conn, TABLES[kind], record_ids)
+
+
 def shown(conn: Connection, kind: type[R], record_ids: Sequence[str]) -> list[R]:
     """Return the records with these ids, in their order, except those that were deleted meanwhile."""
     table, found = TABLES[kind], dict[str, R]()

@@ -76,6 +76,7 @@ VALUES: dict[str, Any] = {
     "body of a request": f"{option('max_request_body_size', 'api')} bytes",
     "body of a batch": f"{option('max_batch_body_size', 'api')} bytes",
     "entries of a batch": f"{schemas.MOST_ENTRIES:,}; {schemas.MOST_VALUES_OF_BATCH:,}",
+    "snapshots that the answer to a batch shows": f"{queries.LARGEST_PAGE // MIB} Mi characters as JSON",
     "`Idempotency-Key` of a batch": f"{batches.LONGEST_KEY} characters",
     "parameters of a query": app.MOST_PARAMETERS,
     "project in a path": f"{callers.LONGEST_NAME} characters",

@@ -98,11 +98,14 @@ class Api:
 
     def _try(self, method: str, path: str, given: Mapping[str, Any]) -> tuple[Answer | None, errors.Unavailable | None]:
         try:
-            response = self._adapter.request(path, method, raise_exc=False, **given)
+            # A redirection could take the token to another host.
+            response = self._adapter.request(path, method, raise_exc=False, redirect=False, **given)
         except keystone.ConnectFailure as error:
             return None, _unavailable(error)
         except keystone.ClientException as error:
             raise _unavailable(error) from error
+        if 300 <= response.status_code < 400:
+            raise _unavailable(_redirected(response.headers.get("Location", "another place")))
         return Answer(response.status_code, _object(response), response.headers), None
 
     def _pause(self, seconds: float) -> None:
@@ -113,9 +116,13 @@ class Api:
 def _object(response: Any) -> Mapping[str, Any]:
     try:
         value = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _redirected(place: str) -> Exception:
+    return errors.Unavailable(f"it redirects to {place}, which is not followed; correct the endpoint of the cloud")
 
 
 def _unavailable(error: Exception) -> errors.Unavailable:

@@ -18,6 +18,7 @@ from snapmanage.client.plan.journal import Journal, State
 from snapmanage.client.plan.tally import Tally
 from snapmanage.client.work.applying import Applier, Options, TooManyErrors
 from snapmanage.client.work.waiting import Deadline
+from snapmanage.core.values.text import readable
 
 
 class Apply(ApiCommand):
@@ -107,7 +108,9 @@ def require_place(plan: PlanFile, api: Api) -> None:
     made_for, here = (plan.header.endpoint, plan.header.project), (api.endpoint, api.project)
     if made_for != here:
         raise errors.InvalidRequest(
-            f"the plan was made for {made_for[0]}, and the commands use {here[0]}; choose its cloud and project"
+            readable(
+                f"the plan was made for {made_for[0]}, and the commands use {here[0]}; choose its cloud and project"
+            )
         )
 
 

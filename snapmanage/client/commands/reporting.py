@@ -14,6 +14,7 @@ from snapmanage.client.plan.journal import Outcome
 from snapmanage.client.reports.formats import FORMATS
 from snapmanage.client.reports.outcomes import COLUMNS, GROUP_COLUMNS, groups, lines
 from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.members import Members
 from snapmanage.client.work.verdicts import had_record, unmanaged
 from snapmanage.files import new_file
 
@@ -52,7 +53,7 @@ class Report(ListCommand):
         try:
             api = self.connect()
             require_place(plan, api)
-            seen = LabelledRecords(api, plan.header.label).outcomes("snapshots")
+            seen = LabelledRecords(api, plan.header.label, Members(plan)).outcomes("snapshots")
         except errors.Unavailable as error:
             self.app.stderr.write(f"{error}; the report shows the journal\n")
             return noted

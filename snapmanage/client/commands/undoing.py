@@ -19,6 +19,7 @@ from snapmanage.client.plan.file import PlanFile, write_line
 from snapmanage.client.plan.journal import Journal
 from snapmanage.client.selection.criteria import Criteria
 from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.members import Members
 from snapmanage.client.work.undoing import Choice, Undoer, report_line
 from snapmanage.client.work.waiting import Deadline
 from snapmanage.core.values.ids import parse_uuid
@@ -63,9 +64,12 @@ class Undo(ApiCommand):
             running.resumable(api, reporter, command) as ending,
         ):
             poster, deadline = Poster(api, features, header), Deadline(parsed_args.timeout, api.stop)
-            undoer = Undoer(api, poster, header.label, reporter, deadline)
+            members = Members(plan) if isinstance(plan, PlanFile) else None
+            records = LabelledRecords(api, header.label, members)
+            undoer = Undoer(api, poster, records, reporter, deadline)
             with undoer.chosen:
                 ending.code = self._undo(parsed_args, path, undoer, choice, opened, reporter)
+                _warn_of_foreign(records, header, reporter)
         return ending.code
 
     def _undo(
@@ -102,6 +106,15 @@ def _criteria(options: argparse.Namespace) -> Criteria:
             "and --keep, and use the selectors of names, sizes and origins"
         )
     return criteria
+
+
+def _warn_of_foreign(records: LabelledRecords, header: Header, reporter: Reporter) -> None:
+    if records.foreign:
+        some = ", ".join(sorted(records.foreign)[:SAMPLES])
+        reporter.line(
+            f"{len(records.foreign)} records have the metadata {LABEL_KEY}: {header.label}, but the plan has no entry "
+            f"for them, so they stay: {some}; undo {header.plan_id} unmanages them too"
+        )
 
 
 def _plan_or_id(text: str) -> PlanFile | str:

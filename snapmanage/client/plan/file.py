@@ -28,7 +28,7 @@ class PlanFile:
             for number, value in lines:
                 try:
                     yield entry_of(value)
-                except (errors.InvalidRequest, TypeError, ValueError) as error:
+                except (errors.InvalidRequest, TypeError, ValueError, OverflowError) as error:
                     raise _wrong(self.path, number, error) from None
 
     def _header(self) -> Header:
@@ -36,7 +36,7 @@ class PlanFile:
             number, first = next(lines, (1, {}))
         try:
             return Header.of_json(first)
-        except (errors.InvalidRequest, TypeError, ValueError) as error:
+        except (errors.InvalidRequest, TypeError, ValueError, OverflowError) as error:
             raise _wrong(self.path, number, error) from None
 
 

@@ -78,10 +78,13 @@ class Journal:
         with os.fdopen(os.dup(self._descriptor), encoding="utf-8", errors="replace") as file:
             file.seek(0)
             has_owner, self.latest = _replayed(file, plan_id, path)
+            first = json.dumps({"plan": plan_id})
+            if not has_owner:
+                _require_part(file, first, path)
         with _reported(path):
             if not has_owner:
                 os.ftruncate(self._descriptor, 0)
-                _write_whole(self._descriptor, json.dumps({"plan": plan_id}).encode())
+                _write_whole(self._descriptor, first.encode())
             _write_whole(self._descriptor, b"\n")  # ends a line that was cut off
 
 
@@ -142,6 +145,13 @@ def _replayed(file: IO[str], plan_id: str, path: Path) -> tuple[bool, dict[str, 
             outcome = Outcome.of_json(json.loads(line))
             latest[outcome.key] = outcome
     return owner is not None, latest
+
+
+def _require_part(file: IO[str], first: str, path: Path) -> None:
+    """Raise `InvalidRequest` unless a crash could have left this part of the first line: the rest is lost otherwise."""
+    file.seek(0)
+    if not first.startswith(file.read(len(first) + 2).strip("\0\n")):
+        raise errors.InvalidRequest(f"{readable(str(path))} is not the journal of a plan; move it away")
 
 
 def _plan_of(line: str) -> str | None:

@@ -12,7 +12,7 @@ import yaml
 from snapmanage import errors
 from snapmanage.client.plan.cells import unguarded
 from snapmanage.client.selection.found import name_of
-from snapmanage.core.values.text import readable
+from snapmanage.core.values.text import cut, readable
 
 _METADATA = "metadata."
 
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Row]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = {row.source: row for row in map(_row, _values(path, file)) if row is not None}
-    except (OSError, ValueError, csv.Error, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError) as error:
         raise errors.InvalidRequest(readable(f"{path} can't be read: {error}")) from error
     if not rows:
         raise errors.InvalidRequest(f"{readable(str(path))} names no snapshot; its rows need the column source")
@@ -63,6 +63,8 @@ def _objects(value: Any) -> list[Mapping[str, Any]]:
 
 def _row(value: Mapping[str, Any]) -> Row | None:
     """Return a row; None for the entries of a plan that manage nothing."""
+    if not isinstance(value, Mapping):
+        raise ValueError("each line must be a JSON object")
     fields = {str(key).strip().lower(): each for key, each in value.items()}
     if fields.get("do", "manage") != "manage":
         return None
@@ -71,16 +73,23 @@ def _row(value: Mapping[str, Any]) -> Row | None:
     if not source:
         return None
     host, name, description = (_text(fields, key) for key in ("host", "name", "description"))
-    return Row(str(source), host, name, description, dict(_metadata(fields)))
+    return Row(_scalar("source", source), host, name, description, dict(_metadata(fields)))
 
 
 def _text(fields: Mapping[str, Any], key: str) -> str | None:
-    return str(fields[key]) if fields.get(key) else None
+    return _scalar(key, fields[key]) if fields.get(key) else None
 
 
 def _metadata(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(fields.get("metadata"), Mapping):
-        yield from ((str(key), str(value)) for key, value in fields["metadata"].items())
+        yield from ((str(key), _scalar(str(key), value)) for key, value in fields["metadata"].items())
     for key, value in fields.items():
         if key.startswith(_METADATA) and value:
-            yield key.removeprefix(_METADATA), str(value)
+            yield key.removeprefix(_METADATA), _scalar(key, value)
+
+
+def _scalar(name: str, value: Any) -> str:
+    """Return a value as text; a list in YAML may stand for gigabytes of text."""
+    if isinstance(value, (list, Mapping)):
+        raise ValueError(f"{cut(name)} must be a text, not a list or an object")
+    return str(value)

@@ -18,6 +18,7 @@ from snapmanage.client.plan.journal import Journal, Outcome, State
 from snapmanage.client.plan.spool import Spool, parts_of
 from snapmanage.client.plan.tally import Tally
 from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.members import Members
 from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.registering import Registrar
 from snapmanage.client.work.retrying import Retrier
@@ -75,7 +76,7 @@ class Applier:
         self._deadline = deadline
         self._options = options
         self.max_errors: int | None = None
-        self._records = LabelledRecords(api, plan.header.label)
+        self._records = LabelledRecords(api, plan.header.label, Members(plan))
         self._poster = Poster(api, features, plan.header)
         self._open = ExitStack()
         self._left: Spool[Manage] = self._open.enter_context(Spool[Manage](key=Manage.order))

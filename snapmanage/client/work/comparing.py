@@ -11,6 +11,7 @@ from snapmanage.client.plan.spool import Spool
 from snapmanage.client.selection.criteria import Criteria
 from snapmanage.client.selection.found import Found
 from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.members import Members
 from snapmanage.client.work.selecting import Scans
 
 # The key of an entry in the order of plans and scans.
@@ -51,7 +52,7 @@ def differences(api: Api, plan: PlanFile, scans: Scans) -> Iterator[Difference]:
     The snapshots that the plan has adopted do not count.
     """
     is_chosen = _choice(plan, scans)
-    adopted = LabelledRecords(api, plan.header.label).outcomes("snapshots")
+    adopted = LabelledRecords(api, plan.header.label, Members(plan)).outcomes("snapshots")
     with Spool[_Planned](key=_Planned.place) as planned, Spool[Found](key=_by_name) as found:
         for entry in plan:
             if (kept := _planned(entry)) is not None and (kept.entry is None or kept.entry.key not in adopted):

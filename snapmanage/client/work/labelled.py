@@ -1,4 +1,4 @@
-"""The records that carry the label of a plan: the truth about it, for every user and on every machine."""
+"""The records of a plan, found by its label: the truth about it, for every user and on every machine."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from snapmanage.client.api.http import Api
 from snapmanage.client.api.records import Record, listed
 from snapmanage.client.plan.entries import ENTRY_KEY, LABEL_KEY, NAME_KEY
 from snapmanage.client.plan.journal import Outcome
+from snapmanage.client.work.members import Members
 from snapmanage.client.work.verdicts import of_record
 
 # The status of a record that is gone.
@@ -15,21 +16,27 @@ GONE = "deleted"
 
 
 class LabelledRecords:
-    """The records of one plan, or all records of the project without a label."""
+    """The records of one plan, or all records of the project without a label.
 
-    def __init__(self, api: Api, label: str | None) -> None:
+    With `members`, a record that has the label but belongs to no entry of the plan is left out, and noted in
+    `foreign` by its id. Without them, the label decides alone.
+    """
+
+    def __init__(self, api: Api, label: str | None, members: Members | None = None) -> None:
         self._api = api
         self._filters = {"metadata": json.dumps({LABEL_KEY: label})} if label else {}
+        self._members = members
+        self.foreign: set[str] = set()
 
     def snapshots(self, **filters: str) -> Iterator[Record]:
-        return listed(self._api, "snapshots", self._filters | filters)
+        return self._listed("snapshots", filters)
 
     def volumes(self, **filters: str) -> Iterator[Record]:
-        return listed(self._api, "volumes", self._filters | filters)
+        return self._listed("volumes", filters)
 
     def outcomes(self, kind: str) -> dict[str, Outcome]:
         """Return the outcomes that the records of a kind show, by the keys of their entries."""
-        found = listed(self._api, kind, self._filters)
+        found = self._listed(kind, {})
         return {key: of_record(key, record) for record in found if (key := record.metadata.get(ENTRY_KEY))}
 
     def volume_names(self) -> dict[str, str]:
@@ -62,6 +69,13 @@ class LabelledRecords:
         answer = self._api.send("GET", f"/snapshots/{record_id}/operation")
         events = answer.body.get("operation", {}).get("events", []) if answer.is_success else []
         return bool(events) and str(events[-1].get("event_type")).startswith("snapshot.unmanage.")
+
+    def _listed(self, kind: str, filters: Mapping[str, str]) -> Iterator[Record]:
+        for record in listed(self._api, kind, self._filters | dict(filters)):
+            if self._members is None or self._members.has(record):
+                yield record
+            else:
+                self.foreign.add(record.record_id)
 
     def _message(self, record_id: str) -> tuple[str | None, str | None]:
         try:

@@ -43,9 +43,11 @@ class Choice:
 class Undoer:
     """Undoes one plan. `prepare` finds the records, and `run` unmanages them."""
 
-    def __init__(self, api: Api, poster: Poster, label: str, reporter: Reporter, deadline: Deadline) -> None:
+    def __init__(
+        self, api: Api, poster: Poster, records: LabelledRecords, reporter: Reporter, deadline: Deadline
+    ) -> None:
         self._poster = poster
-        self._records = LabelledRecords(api, label)
+        self._records = records
         self._reporter = reporter
         self._deadline = deadline
         self.chosen: Spool[Record] = Spool(key=lambda record: record.record_id)

@@ -10,7 +10,7 @@ import pytest
 from snapmanage.api.access import policy
 from snapmanage.cmd.wiring import middleware
 from snapmanage.drivers.fake import FakeDriver
-from tests.functional.adopting.plans import NAMES, apply, make_plan
+from tests.functional.adopting.plans import NAMES, apply, make_plan, undo
 from tests.functional.adopting.shell import Shell
 from tests.functional.api.access.test_policy import configured
 from tests.functional.callers import by_token, token
@@ -72,3 +72,41 @@ def test_apply_of_a_member_uses_a_volume_that_was_registered_since_the_plan(shel
 
     shown = world.client.get("snapshots/detail").json()["snapshots"]
     assert {(each["name"], each["volume_id"]) for each in shown} == {(name, volume_id) for name in NAMES}
+
+
+def label(world: World, plan: str, snapshot_id: str, **more: str) -> None:
+    """Give a snapshot the label of a plan, as each member of the project can."""
+    plan_id = json.loads(Path(plan).read_text().partition("\n")[0])["id"]
+    pairs = {"adopted-by": f"plan:{plan_id}"} | more
+    assert world.client.post(f"snapshots/{snapshot_id}/metadata", json={"metadata": pairs}).status_code == 200
+
+
+def on_backend(world: World) -> set[str]:
+    return {each.name for each in world.backends[SERVER].list_snapshots()}
+
+
+@pytest.mark.parametrize("more", [{}, {"adopted-as": "s1"}], ids=["label", "key"])
+def test_undo_leaves_a_snapshot_that_only_has_the_label_of_the_plan(
+    shell: Shell, world: World, more: dict[str, str]
+) -> None:
+    other = world.manage_snapshot(world.register_volume(), NAMES[0])
+    plan = make_plan(shell, "--exclude", NAMES[0])
+    apply(shell, plan)
+    label(world, plan, other, **more)
+
+    code, lines = undo(shell, plan)
+
+    assert (code, "2 unmanaged, 0 remain" in lines) == (0, True)
+    assert f"so they stay: {other}" in lines[-1]
+    assert world.client.snapshot(other)["status"] == "available"
+    assert set(NAMES[1:]) < on_backend(world)
+
+
+def test_apply_carries_out_an_entry_whose_key_another_snapshot_has(shell: Shell, world: World) -> None:
+    other = world.manage_snapshot(world.register_volume(), NAMES[0])
+    plan = make_plan(shell, "--exclude", NAMES[0])
+    label(world, plan, other, **{"adopted-as": "s1"})
+
+    assert apply(shell, plan) == (0, "2 managed, 0 failed, 0 undone, 0 in progress, 0 not sent")
+
+    assert on_backend(world).isdisjoint(NAMES)

@@ -189,6 +189,16 @@ def test_plan_is_a_private_file_and_overwrites_none(shell: Shell) -> None:
             "line 2: the field do must be",
         ),
         ('{"plan": 1, "id": "a", "created_at": "b", "endpoint": "c"}\n\x1b\n', "line 2: the line is not JSON"),
+        (
+            '{"plan": 1, "id": "a", "created_at": "b", "endpoint": "c"}\n'
+            '{"do": "manage", "key": "s1", "volume": "v", "host": "h", "ref": {"a": "b"}, "expect": {"size": 1e999}}\n',
+            "line 2: cannot convert float infinity to integer",
+        ),
+        (
+            '{"plan": 1, "id": "a", "created_at": "b", "endpoint": "c"}\n'
+            '{"do": "manage", "key": "s1", "volume": "v", "host": "h", "ref": {"a": "b"}, "expect": {"volume": [1]}}\n',
+            "line 2: the field volume must be a text",
+        ),
     ],
 )
 def test_file_that_is_no_plan_is_refused_with_its_line(shell: Shell, text: str, complaint: str) -> None:
@@ -227,3 +237,35 @@ def test_show_restricts_the_entries_to_a_reason(shell: Shell, world: World) -> N
     [row] = shell.rows("show", plan, "--why", "unusable")
 
     assert (row["Source"], row["Text"]) == (NAMES[0], "unusable: overflowed")
+
+
+def test_escape_sequence_in_a_plan_does_not_reach_the_terminal(shell: Shell) -> None:
+    plan = shell.folder / "plan.jsonl"
+    plan.write_text(json.dumps({"plan": 1, "id": "a", "created_at": "b", "endpoint": "\x1b[31m\u202e"}) + "\n")
+
+    for command in ("apply", "diff", "report", "undo"):
+        ended = shell.run(command, str(plan))
+
+        assert ended.returncode != 0
+        assert "the plan was made for \\x1b[31m\\u202e" in ended.stderr
+        assert "\x1b" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("rows.jsonl", "[" * 200_000, "recursion depth"),
+        ("rows.jsonl", "5", "each line must be a JSON object"),
+        ("rows.yaml", "[" * 5_000, "recursion depth"),
+        ("rows.yaml", "- {source: a, metadata: {k: [b]}}", "k must be a text, not a list or an object"),
+        ("rows.yaml", "- {source: a, name: {b: c}}", "name must be a text, not a list or an object"),
+    ],
+)
+def test_rows_in_another_form_are_refused_with_their_file(shell: Shell, name: str, text: str, complaint: str) -> None:
+    (shell.folder / name).write_text(text)
+
+    ended = shell.run("plan", "--host", SERVER, "--out", "-", "--from", str(shell.folder / name))
+
+    assert ended.returncode == 1
+    assert f"{name} can't be read: " in ended.stderr
+    assert complaint in ended.stderr

@@ -91,6 +91,16 @@ def test_journal_that_cannot_be_written_names_its_file_and_the_reason(plan: Path
         written(plan, DONE)
 
 
+def test_other_file_at_the_place_of_the_journal_keeps_its_content(plan: Path) -> None:
+    path = plan.with_name("plan.jsonl.journal")
+    path.write_text("a letter\n")
+
+    with pytest.raises(errors.InvalidRequest, match="is not the journal of a plan"), journal.opened(plan, PLAN_ID):
+        pass
+
+    assert path.read_text() == "a letter\n"
+
+
 def test_spool_is_read_in_order_as_often_as_needed() -> None:
     values = [7, 3, 9, 1, 8, 2, 5]
     with Spool[int](key=lambda value: value, part=3) as spool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
 from snapmanage import errors
 from snapmanage.client.api import scans
@@ -104,9 +105,8 @@ def test_snapshot_whose_unmanaging_is_refused_remains_unless_it_is_being_unmanag
         ("GET", "/snapshots/detail"): Response(200, {"snapshots": []}),
     }
     api = Api(FakeAdapter(answers))
-    undoer = Undoer(
-        api, Poster(api, Features(), HEADER), HEADER.label, Reporter(io.StringIO(), False), Deadline(None, api.stop)
-    )
+    poster, records = Poster(api, Features(), HEADER), LabelledRecords(api, HEADER.label)
+    undoer = Undoer(api, poster, records, Reporter(io.StringIO(), False), Deadline(None, api.stop))
 
     with undoer.chosen:
         undoer.chosen.add(Record("id-1", "available"))
@@ -147,3 +147,13 @@ def test_refused_retry_counts_as_accepted_if_the_snapshot_is_no_longer_in_error(
 
         assert journal.latest["s1"].state is state
         assert list(refused) == (["s1"] if state is State.FAILED else [])
+
+
+def test_redirection_is_not_followed_since_it_could_take_the_token_to_another_host() -> None:
+    class Adapter:
+        def request(self, path: str, method: str, redirect: bool = True, **_: Any) -> Response:
+            assert not redirect
+            return Response(302, {}, CaseInsensitiveDict({"Location": "http://elsewhere\x1b/"}))
+
+    with pytest.raises(errors.Unavailable, match=r"it redirects to http://elsewhere\\x1b/, which is not followed"):
+        Api(Adapter()).get("/snapshots")

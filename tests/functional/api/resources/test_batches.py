@@ -15,6 +15,7 @@ from snapmanage.cmd.wiring import middleware
 from snapmanage.core.origins import protection
 from snapmanage.core.quotas import Limits as QuotaLimits
 from snapmanage.drivers.fake import FakeDriver
+from snapmanage.manage import queries
 from snapmanage.manage.rules import Rules
 from snapmanage.testing.waiting import until
 from tests.examples import new_id
@@ -226,6 +227,25 @@ def test_key_of_a_batch_makes_the_keys_of_its_entries(world: World) -> None:
     assert [each["snapshot"]["id"] for each in again] == [each["snapshot"]["id"] for each in first]
     assert [alone["snapshot"]["id"], own["snapshot"]["id"]] == [first[2]["snapshot"]["id"], first[1]["snapshot"]["id"]]
     assert len(snapshots(world)) == 3
+
+
+def test_answer_shows_the_snapshots_of_repeated_entries_up_to_a_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = world.register_volume()
+    one, two = (entry(volume, f"volume-1-snapshot-{number}", idempotency_key=str(number)) for number in (1, 2))
+    ids = [each["snapshot"]["id"] for each in outcomes(post(world.client, one, two))]
+    for snapshot_id in ids:
+        world.await_settled(snapshot_id)
+    metadata = {f"key{number}": "\U0001f600" * 255 for number in range(10)}
+    assert world.client.post(f"snapshots/{ids[0]}/metadata", json={"metadata": metadata}).status_code == 200
+    monkeypatch.setattr(queries, "LARGEST_PAGE", 100_000)
+
+    found = outcomes(post(world.client, two, *[one] * 5, two, entry(volume, "volume-1-snapshot-3")))
+
+    assert [each["status"] for each in found] == [202, 202, 202, 202, 400, 400, 400, 202]
+    assert [each["snapshot"]["id"] for each in found[:4]] == [ids[1], ids[0], ids[0], ids[0]]
+    assert "send its entry in another batch" in refusal(found[4])[2]
 
 
 @pytest.mark.parametrize("key", ["k" * (LONGEST_KEY + 1), "a\tb", "\xe9"])

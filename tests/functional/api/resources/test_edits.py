@@ -333,3 +333,10 @@ def test_member_keeps_or_removes_metadata_of_snapmanage_but_changes_none(
 
     assert [each.status_code for each in (kept, changed, removed, back)] == [200, 403, 200, 403]
     assert metadata(member, path) == {"a": "b", "c": "d"}
+
+
+def test_key_of_metadata_has_no_line_break_at_its_end(edited: World, path: str) -> None:
+    added = edited.client.post(f"{path}/metadata", json={"metadata": {"tier\n": "gold"}})
+    changed = put(edited.client, f"{path}/metadata/tier%0A", {"meta": {"tier\n": "gold"}})
+
+    assert (added.status_code, changed.status_code, metadata(edited.client, path)) == (400, 400, {"a": "b"})
