@@ -192,7 +192,7 @@ def test_plan_is_a_private_file_and_overwrites_none(shell: Shell) -> None:
         (
             '{"plan": 1, "id": "a", "created_at": "b", "endpoint": "c"}\n'
             '{"do": "manage", "key": "s1", "volume": "v", "host": "h", "ref": {"a": "b"}, "expect": {"size": 1e999}}\n',
-            "line 2: cannot convert float infinity to integer",
+            "line 2: the field size must be a whole number, not inf",
         ),
         (
             '{"plan": 1, "id": "a", "created_at": "b", "endpoint": "c"}\n'
