@@ -50,9 +50,7 @@ def test_snapshot_without_an_object_ends_in_error_in_cinder(cinder: Cinder, depl
 def test_outcome_reaches_a_cinder_that_was_killed_meanwhile(
     cinder: Cinder, deployment: Deployment, storage: Path, rabbitmq: RabbitMQ
 ) -> None:
-    deployment.daemons["volume"].kill()
-    snapshot_id = cinder.manage(f"{VOLUME}@daily")
-    until(lambda: sum(ready_count(rabbitmq, queue) for queue in QUEUES), "the cast to wait for its server")
+    snapshot_id = manage_without_a_server(cinder, deployment, rabbitmq)
     cinder.kill()
     deployment.daemons["volume"].start()
     until((storage / f"{VOLUME}@snapshot-{snapshot_id}").exists, "the snapshot to be managed")
@@ -63,9 +61,12 @@ def test_outcome_reaches_a_cinder_that_was_killed_meanwhile(
     cinder.await_status(snapshot_id, "available", 90)
 
 
-def test_outcome_is_reported_after_the_server_was_killed(cinder: Cinder, deployment: Deployment, storage: Path) -> None:
-    snapshot_id = cinder.manage(f"{VOLUME}@daily")
+def test_outcome_is_reported_after_the_server_was_killed(
+    cinder: Cinder, deployment: Deployment, storage: Path, rabbitmq: RabbitMQ
+) -> None:
+    snapshot_id = manage_without_a_server(cinder, deployment, rabbitmq)
     cinder.freeze()
+    deployment.daemons["volume"].start()
     until((storage / f"{VOLUME}@snapshot-{snapshot_id}").exists, "the snapshot to be managed")
     until(lambda: snapshot_id in deployment.manage("upstream", "list").stdout, "the outcome to wait")
     deployment.daemons["volume"].kill()
@@ -74,6 +75,14 @@ def test_outcome_is_reported_after_the_server_was_killed(cinder: Cinder, deploym
     deployment.daemons["volume"].start()
 
     cinder.await_status(snapshot_id, "available", 90)
+
+
+def manage_without_a_server(cinder: Cinder, deployment: Deployment, rabbitmq: RabbitMQ) -> str:
+    """Kill snapmanage's server, and request to manage a snapshot; return once Cinder's scheduler has sent its cast."""
+    deployment.daemons["volume"].kill()
+    snapshot_id = cinder.manage(f"{VOLUME}@daily")
+    until(lambda: sum(ready_count(rabbitmq, queue) for queue in QUEUES), "the cast to wait for its server")
+    return snapshot_id
 
 
 @pytest.fixture
