@@ -6,11 +6,10 @@ after longer and longer delays, until its server has accepted it and deleted it.
 """
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -35,6 +34,68 @@ LONGEST_UNARRIVED = timedelta(minutes=1)
 LONGEST_DELAYS = {Kind.NOTIFICATION: LONGEST_UNARRIVED, Kind.CAST: timedelta(hours=1)}
 
 
+class FreshMessages:
+    """Messages in memory: each batch has messages of every project, in the order of each project.
+
+    If there are more than `limit`, the project with the most messages loses its newest ones; they
+    are in the outbox, from which the relay sends them later. Several threads may use the object.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._by_project: OrderedDict[str, deque[Message]] = OrderedDict()
+        self._changed = threading.Condition()
+        self._is_closing = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, messages: Iterable[Message]) -> None:
+        with self._changed:
+            for message in messages:
+                self._add(message)
+            self._changed.notify_all()
+
+    def take(self, most: int, timeout_seconds: float) -> list[Message]:
+        """Remove and return up to `most` messages; wait for the first one, unless `close` was called."""
+        with self._changed:
+            if not self._count and not self._is_closing:
+                self._changed.wait(timeout_seconds)
+            return [self._next() for _ in range(min(most, self._count))]
+
+    def close(self) -> None:
+        """Let no `take` wait any more."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        with self._changed:
+            self._by_project.clear()
+            self._count = 0
+
+    def _add(self, message: Message) -> None:
+        self._by_project.setdefault(str(message.context.get("project_id")), deque()).append(message)
+        self._count += 1
+        if self._count > self._limit:
+            self._remove(max(self._by_project, key=lambda project: len(self._by_project[project])), newest=True)
+
+    def _next(self) -> Message:
+        """Remove the oldest message of the project whose turn it is; the next turn is that of another project."""
+        project = next(iter(self._by_project))
+        self._by_project.move_to_end(project)
+        return self._remove(project)
+
+    def _remove(self, project: str, newest: bool = False) -> Message:
+        messages = self._by_project[project]
+        removed = messages.pop() if newest else messages.popleft()
+        self._count -= 1
+        if not messages:
+            del self._by_project[project]
+        return removed
+
+
 class Relay:
     """A thread that sends messages, up to `batch` at once, and reads the outbox every `interval_seconds`."""
 
@@ -44,7 +105,7 @@ class Relay:
         self._names = names
         self._interval = interval_seconds
         self._batch = batch
-        self._fresh: queue.Queue[Message | None] = queue.Queue(MEMORY_LIMIT)
+        self._fresh = FreshMessages(MEMORY_LIMIT)
         self._stopping = threading.Event()
         self._next_sweep = 0.0
         self._bus_away = False
@@ -56,16 +117,13 @@ class Relay:
     def stop(self, timeout_seconds: float = 10) -> None:
         """Send the messages in memory; those that the bus doesn't take stay in the outbox."""
         self._stopping.set()
-        with suppress(queue.Full):  # the thread does not wait for a message
-            self._fresh.put_nowait(None)
+        self._fresh.close()
         self._thread.join(timeout_seconds)
 
     def nudge(self, messages: Sequence[Message]) -> None:
         """Send messages soon. They are in the outbox already, so none is lost if memory is full."""
         if not self._bus_away:
-            with suppress(queue.Full):
-                for message in messages:
-                    self._fresh.put_nowait(message)
+            self._fresh.add(messages)
 
     def send_due(self) -> int:
         """Send one batch of the due messages of the outbox; return their number."""
@@ -83,7 +141,7 @@ class Relay:
         return len(taken)
 
     def _run(self) -> None:
-        while not self._stopping.is_set() or not self._fresh.empty():
+        while not self._stopping.is_set() or self._fresh:
             try:
                 self._send(self._next_batch())
                 if not self._stopping.is_set() and time.monotonic() >= self._next_sweep:
@@ -101,19 +159,13 @@ class Relay:
 
     def _next_batch(self) -> list[Message]:
         """Return the messages in memory; wait for the first until the next sweep."""
-        try:
-            first = self._fresh.get(timeout=max(0.0, self._next_sweep - time.monotonic()))
-        except queue.Empty:
-            return []
-        batch = [first] + [self._fresh.get() for _ in range(min(self._fresh.qsize(), self._batch - 1))]
-        return [message for message in batch if message is not None]
+        return self._fresh.take(self._batch, max(0.0, self._next_sweep - time.monotonic()))
 
     def _wait_for_bus(self, error: errors.Unavailable) -> None:
         """Wait before the next attempt, and forget the messages in memory: they are sent from the outbox later."""
         LOG.warning("Bus unavailable; the relay retries: %s", fields(retry_seconds=self._interval, reason=error))
         self._bus_away = True
-        while not self._fresh.empty():
-            self._fresh.get()
+        self._fresh.clear()
         self._next_sweep = time.monotonic() + self._interval
         self._stopping.wait(self._interval)
 

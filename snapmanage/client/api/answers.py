@@ -72,3 +72,10 @@ def message_of(body: Mapping[str, Any]) -> str | None:
         if isinstance(value, Mapping) and isinstance(value.get("message"), str):
             return readable(value["message"])
     return None
+
+
+def next_marker(query: Mapping[str, Any], marker: str) -> str:
+    """Return the marker of the next page; raise `Unavailable` if it is that of the last one, so the list never ends."""
+    if query.get("marker") == marker:
+        raise errors.Unavailable(f"the list has no end: two pages end with {readable(marker)}; check the service")
+    return marker

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snapmanage.client.api import scans
-from snapmanage.client.api.answers import Refused
+from snapmanage.client.api.answers import Refused, next_marker
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
 from snapmanage.client.selection.found import name_of
@@ -65,7 +65,7 @@ def listed(api: Api, kind: str, filters: Mapping[str, str]) -> Iterator[Record]:
         yield from map(Record.of, found)
         if not found or not page.get(f"{kind}_links"):
             return
-        query["marker"] = found[-1]["id"]
+        query["marker"] = next_marker(query, found[-1]["id"])
 
 
 class KnownVolumes:

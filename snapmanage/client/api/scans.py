@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.client.api.answers import Refused
+from snapmanage.client.api.answers import Refused, next_marker
 from snapmanage.client.api.http import Api
 from snapmanage.client.selection.found import Found
 
@@ -26,7 +26,7 @@ def manageable(api: Api, host: str, filters: Mapping[str, str]) -> Iterator[Foun
         yield from (Found.of(host, entry) for entry in entries)
         if not entries or not body.get("manageable-snapshots_links"):
             return
-        query["marker"] = json.dumps(entries[-1]["reference"])
+        query["marker"] = next_marker(query, json.dumps(entries[-1]["reference"]))
 
 
 def _page(api: Api, host: str, query: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from snapmanage.client.plan.entries import Entry, Manage, RegisterVolume, Skip
+from snapmanage.core.origins import protection
 from snapmanage.core.values.text import cut, printable
 
 SAMPLES = 10
@@ -21,6 +22,7 @@ class Tally:
     retries: int = 0
     changed: int = 0
     size_gb: int = 0
+    forced: int = 0
     by_host: Counter[str] = field(default_factory=Counter)
     by_origin: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -39,11 +41,12 @@ class Tally:
     def _add_snapshot(self, entry: Manage) -> None:
         self.snapshots += 1
         self.size_gb += entry.expect.size
+        self.forced += protection.forced(entry.metadata)
         self.by_host[entry.host] += 1
         self.by_origin[entry.metadata.get("origin", "unknown")] += 1
         self.warnings.update(entry.warnings)
         if len(self.samples) < SAMPLES:
-            self.samples.append((entry.source, entry.renamed_to or "a name with the id of its record"))
+            self.samples.append((entry.source, _new_name(entry)))
 
     @property
     def headline(self) -> str:
@@ -61,6 +64,8 @@ class Tally:
     def lines(self) -> Iterator[str]:
         """Yield the summary on which a person decides to start."""
         yield self.headline
+        if self.forced:
+            yield f"{self.forced} of them get new names even if their programs need the old ones ({protection.FORCE})"
         yield from _counted("host", self.by_host)
         yield from _counted("origin", self.by_origin)
         for text, count in self.warnings.most_common(SAMPLES):
@@ -69,6 +74,12 @@ class Tally:
             yield f"  {_shown(before)} -> {_shown(after)}"
         if self.snapshots > len(self.samples):
             yield f"  and {self.snapshots - len(self.samples)} more"
+
+
+def _new_name(entry: Manage) -> str:
+    """Return the name that the plan shows, if it can be the one that the service gives: it holds the id."""
+    shown = entry.renamed_to or ""
+    return shown if entry.snapshot_id and entry.snapshot_id in shown else "a name with the id of its record"
 
 
 def _counted(what: str, counts: "Counter[str]") -> Iterator[str]:

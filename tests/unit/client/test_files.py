@@ -10,7 +10,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.client.plan import journal
 from snapmanage.client.plan.cells import guarded, unguarded
-from snapmanage.client.plan.entries import Skip
+from snapmanage.client.plan.entries import Expect, Manage, Skip
 from snapmanage.client.plan.journal import Outcome, State
 from snapmanage.client.plan.spool import Spool, parts_of
 from snapmanage.client.plan.tally import Tally
@@ -139,3 +139,26 @@ def test_tally_counts_what_changed_since_the_plan_and_leaves_out_what_is_nothing
     tally.changed = 1
 
     assert tally.headline.endswith(", 1 changed since the plan was made and not sent")
+
+
+def test_tally_shows_forced_entries_and_no_new_name_without_the_id() -> None:
+    tally = Tally()
+    for number, metadata in enumerate(({"snapmanage:force": "true"}, {"origin": "sanoid"})):
+        tally.add(
+            Manage(
+                key=f"s{number}",
+                volume="v1",
+                host="h@b",
+                reference={"source-name": "a@b"},
+                name="b",
+                expect=Expect(1, "a"),
+                snapshot_id=PLAN_ID,
+                renamed_to=("a@b", f"a@snapshot-{PLAN_ID}")[number],
+                metadata=metadata,
+            )
+        )
+
+    shown = list(tally.lines())
+
+    assert "1 of them get new names even if their programs need the old ones (snapmanage:force)" in shown
+    assert shown[-2:] == ["  a@b -> a name with the id of its record", f"  a@b -> a@snapshot-{PLAN_ID}"]

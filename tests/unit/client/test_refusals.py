@@ -12,7 +12,7 @@ from snapmanage.client.api import scans
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
 from snapmanage.client.api.posting import Poster
-from snapmanage.client.api.records import Record
+from snapmanage.client.api.records import Record, listed
 from snapmanage.client.events import Reporter
 from snapmanage.client.plan.entries import Expect, Header, Manage
 from snapmanage.client.plan.journal import Outcome, State, opened
@@ -157,3 +157,19 @@ def test_redirection_is_not_followed_since_it_could_take_the_token_to_another_ho
 
     with pytest.raises(errors.Unavailable, match=r"it redirects to http://elsewhere\\x1b/, which is not followed"):
         Api(Adapter()).get("/snapshots")
+
+
+def test_list_whose_pages_repeat_ends_with_an_error() -> None:
+    page = {"snapshots": [{"id": "id-1", "status": "available"}], "snapshots_links": [{"rel": "next", "href": "/"}]}
+    api = Api(FakeAdapter({("GET", "/snapshots/detail"): Response(200, page)}))
+
+    with pytest.raises(errors.Unavailable, match="two pages end with id-1"):
+        list(listed(api, "snapshots", {}))
+
+
+def test_scan_whose_pages_repeat_ends_with_an_error() -> None:
+    page = {"manageable-snapshots": [{"reference": {"source-name": "a"}}], "manageable-snapshots_links": [{}]}
+    api = Api(FakeAdapter({("GET", "/os-snapshot-manage/detail"): Response(200, page)}))
+
+    with pytest.raises(errors.Unavailable, match="two pages end with"):
+        list(scans.manageable(api, HOST, {}))
