@@ -21,7 +21,7 @@ from snapmanage.client.work.waiting import Deadline
 
 
 class Apply(ApiCommand):
-    """carry out a plan, or continue where an earlier run of the command stopped
+    """carry out a plan, or continue where an earlier run of the command stopped.
 
     Exit codes: 0 all done, 1 nothing started, 2 some entries failed, 3 timed out or not reachable: run it again,
     130 interrupted: run it again.

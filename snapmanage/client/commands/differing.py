@@ -17,7 +17,7 @@ COLUMNS = ("Difference", "Host", "Name", "Text")
 
 
 class Diff(ListCommand):
-    """show whether the backends have changed since a plan was made
+    """show whether the backends have changed since a plan was made.
 
     Exit codes: 0 same, 1 differs, 2 trouble.
     """

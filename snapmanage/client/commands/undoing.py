@@ -29,7 +29,7 @@ SAMPLES = 10
 
 
 class Undo(ApiCommand):
-    """unmanage the snapshots of a plan, so that their old names return; a report is written first
+    """unmanage the snapshots of a plan, so that their old names return; a report is written first.
 
     The records are found by their label, so each user with the right to unmanage snapshots of the project can undo a
     plan on any machine. Exit codes: 0 all done, 1 nothing started, 2 some snapshots remain, 3 timed out or not
