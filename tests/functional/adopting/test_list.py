@@ -89,11 +89,13 @@ def test_selector_without_a_meaning_is_refused_with_its_name(shell: Shell) -> No
     assert ended.stderr.startswith("--older-than must be a number with a unit")
 
 
-def test_negative_number_of_newest_snapshots_is_refused(shell: Shell) -> None:
-    ended = shell.run("list", "--host", SERVER, "--latest=-1")
+@pytest.mark.parametrize("option", ["--latest", "--min-size", "--max-size"])
+@pytest.mark.parametrize("wrong", ["-1", "1.5", "1_0", "x"])
+def test_selector_that_is_no_number_is_refused(shell: Shell, option: str, wrong: str) -> None:
+    ended = shell.run("list", "--host", SERVER, f"{option}={wrong}")
 
     assert ended.returncode != 0
-    assert "argument --latest: '-1' must be a number from 0" in ended.stderr
+    assert f"argument {option}: '{wrong}' must be a number from 0" in ended.stderr
 
 
 def test_client_command_without_its_libraries_names_the_extra(tmp_path: Path) -> None:
