@@ -10,11 +10,11 @@ from importlib.metadata import version
 from typing import Any
 
 from cliff.app import App
-from cliff.command import Command
 from cliff.commandmanager import CommandManager
 
 from snapmanage.client.api.connection import connect
 from snapmanage.client.commands.applying import Apply
+from snapmanage.client.commands.base import ApiCommand, refusing
 from snapmanage.client.commands.differing import Diff
 from snapmanage.client.commands.listing import List
 from snapmanage.client.commands.planning import Plan
@@ -23,7 +23,7 @@ from snapmanage.client.commands.showing import Show
 from snapmanage.client.commands.undoing import Undo
 from snapmanage.client.commands.watching import Watch
 
-COMMANDS: Mapping[str, type[Command]] = {
+COMMANDS: Mapping[str, type[ApiCommand]] = {
     "apply": Apply,
     "diff": Diff,
     "list": List,
@@ -84,4 +84,6 @@ class ClientApp(App):
 
 def main(arguments: Sequence[str]) -> int:
     """Run a client command, and return its exit code."""
-    return int(ClientApp().run(list(arguments)) or 0)
+    app = ClientApp()
+    refusing(app.parser, COMMANDS[arguments[0]].misuse)
+    return int(app.run(list(arguments)) or 0)

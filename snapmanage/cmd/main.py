@@ -6,6 +6,7 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from snapmanage import errors
 from snapmanage.cmd.process import running
@@ -53,10 +54,18 @@ def _run_client(words: Sequence[str]) -> int:
     return int(client.main(words))
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that exits with 1 for wrong words: for a misspelt `apply`, 2 would mean that some entries failed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="snapmanage", description=sys.modules["snapmanage"].__doc__)
+    parser = _Parser(prog="snapmanage", description=sys.modules["snapmanage"].__doc__)
     parser.add_argument("--version", action="version", version=importlib.metadata.version("snapmanage"))
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=argparse.ArgumentParser)
     alone = commands.add_parser("standalone", help="run API, server, relay and audit in one process")
     alone.add_argument(
         "--data-dir",

@@ -2,8 +2,9 @@
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from cliff.command import Command
 from cliff.lister import Lister
@@ -21,7 +22,16 @@ _EXACT = frozenset({"json", "yaml"})
 
 
 class ApiCommand(Command):
-    """A command that sends requests. `openstack` has the connection in its client manager, `snapmanage` makes one."""
+    """A command that sends requests. `openstack` has the connection in its client manager, `snapmanage` makes one.
+
+    `misuse` is the exit code for wrong options. argparse has 2, which says something else about a plan.
+    """
+
+    misuse: ClassVar[int] = 1
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        return refusing(parser, self.misuse)
 
     def connect(self) -> Api:
         """Return the API of the cloud that the options name."""
@@ -73,6 +83,17 @@ class ListCommand(ApiCommand, Lister):
 def _printable_rows(rows: Iterable[Sequence[Any]], guard: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:
     for row in rows:
         yield tuple(guard(printable(cell)) if isinstance(cell, str) else "" if cell is None else cell for cell in row)
+
+
+def refusing(parser: argparse.ArgumentParser, code: int) -> argparse.ArgumentParser:
+    """Let the parser exit with a code if the options are wrong."""
+
+    def refuse(message: str) -> NoReturn:
+        parser.print_usage(sys.stderr)
+        parser.exit(code, f"{parser.prog}: error: {message}\n")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser
 
 
 def add_hosts(parser: argparse.ArgumentParser) -> None:

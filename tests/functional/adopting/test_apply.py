@@ -14,7 +14,7 @@ from snapmanage.testing.waiting import until
 from tests.functional.adopting.plans import NAMES, apply, journal, make_plan, names, refused_names, snapshots, undo
 from tests.functional.adopting.shell import Shell
 from tests.functional.client import SERVER
-from tests.functional.cmd.programs import FOLDER
+from tests.functional.cmd.programs import FOLDER, run
 from tests.functional.world import World
 
 
@@ -235,6 +235,21 @@ def test_interrupted_apply_says_how_to_continue(shell: Shell, world: World, plan
 
     assert f"continue with: snapmanage apply {plan}" in process.log.read_text()
     assert apply(shell, plan)[0] == 0
+
+
+@pytest.mark.parametrize("words", [["apply", "{}", "--parallel", "x"], ["apply", "{}", "--os-cloud"], ["carry", "{}"]])
+def test_wrong_words_are_told_from_failed_entries(shell: Shell, world: World, plan: str, words: list[str]) -> None:
+    ended = shell.run(*(word.format(plan) for word in words))
+
+    assert ended.returncode == 1
+    assert "snapmanage" in ended.stderr.splitlines()[-1]
+    assert snapshots(world) == []
+
+
+def test_plugin_of_openstack_tells_wrong_words_from_failed_entries(shell: Shell, plan: str) -> None:
+    words = ["snapshot", "adopt", "apply", plan, "--parallel", "x"]
+
+    assert run("openstack", *words, is_warm=False, **shell.environment).returncode == 1
 
 
 def test_nothing_starts_without_a_yes(shell: Shell, world: World, plan: str) -> None:
