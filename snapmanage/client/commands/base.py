@@ -13,8 +13,9 @@ from snapmanage.client.api import features, scans
 from snapmanage.client.api.connection import block_storage
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
-from snapmanage.client.plan.cells import guarded
+from snapmanage.client.plan.cells import cell
 from snapmanage.client.reports import tables
+from snapmanage.client.reports.csv_lists import CsvList
 from snapmanage.core.values.text import printable
 
 # Formats in which a program gets texts unchanged.
@@ -62,7 +63,7 @@ class ListCommand(ApiCommand, Lister):
     """
 
     exit_code = 0
-    hidden: ClassVar[frozenset[str]] = frozenset()
+    hidden: frozenset[str] = frozenset()
     nothing: ClassVar[str] = ""
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -72,17 +73,19 @@ class ListCommand(ApiCommand, Lister):
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
     ) -> int:
-        exact = parsed_args.formatter in _EXACT
-        guard = guarded if parsed_args.formatter == "csv" else str
-        rows = data if exact else _printable_rows(data, guard)
-        if parsed_args.formatter == "table":
+        if parsed_args.formatter in _EXACT:
+            return super().produce_output(parsed_args, column_names, data)
+        shown = printable
+        if parsed_args.formatter == "csv":
+            self.formatter, shown = CsvList(), cell
+        elif parsed_args.formatter == "table":
             self.formatter = tables.Table(self.hidden, self.nothing, self.app.stderr)
-        return super().produce_output(parsed_args, column_names, rows)
+        return super().produce_output(parsed_args, [shown(name) for name in column_names], _rows(data, shown))
 
 
-def _printable_rows(rows: Iterable[Sequence[Any]], guard: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:
+def _rows(rows: Iterable[Sequence[Any]], shown: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:
     for row in rows:
-        yield tuple(guard(printable(cell)) if isinstance(cell, str) else "" if cell is None else cell for cell in row)
+        yield tuple(shown(each) if isinstance(each, str) else "" if each is None else each for each in row)
 
 
 def refusing(parser: argparse.ArgumentParser, code: int) -> argparse.ArgumentParser:
