@@ -98,6 +98,8 @@ class Apply(ApiCommand):
             applier.resolve()
             reporter.line(str(error))
         totals = applier.totals()
+        if totals[State.UNDONE]:
+            reporter.line(undone(totals))
         reporter.line(sentence(totals))
         return exit_code(totals, may_be_pending)
 
@@ -118,6 +120,13 @@ def sentence(totals: "Counter[State | None]") -> str:
         f"{totals[State.DONE]} managed, {totals[State.FAILED]} failed, {totals[State.UNDONE]} undone, "
         f"{pending} in progress, {totals[None]} not sent"
     )
+
+
+def undone(totals: "Counter[State | None]") -> str:
+    """Return why some entries, or all, are not managed any more."""
+    if totals[State.UNDONE] == totals.total():
+        return "this plan was undone; make a new plan"
+    return "some entries of this plan were undone; make a new plan for them"
 
 
 def exit_code(totals: "Counter[State | None]", may_be_pending: bool) -> int:

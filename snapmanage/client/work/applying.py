@@ -21,7 +21,7 @@ from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.registering import Registrar
 from snapmanage.client.work.retrying import Retrier
 from snapmanage.client.work.selecting import scan
-from snapmanage.client.work.verdicts import CHANGED, Retry, Send, decide, joined
+from snapmanage.client.work.verdicts import CHANGED, UNDONE, Retry, Send, decide, joined
 from snapmanage.client.work.waiting import Deadline
 
 # Entries in one request, if the service takes batches.
@@ -207,6 +207,9 @@ class Applier:
             volume = volumes.get(entry.volume)
             if volume is None and entry.volume in self._volumes:
                 continue  # a later run registers the volume
+            if volume is not None and volume.state is State.UNDONE:
+                self._note(Outcome(entry.key, State.UNDONE, None, UNDONE, "its volume was unmanaged; make a new plan"))
+                continue
             if volume is not None and volume.state is State.FAILED:
                 text = f"volume {entry.expect.parent}: {volume.text}"
                 self._note(Outcome(entry.key, State.FAILED, None, VOLUME_FAILED, text))

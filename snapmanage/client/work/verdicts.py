@@ -57,7 +57,7 @@ def decide(
     """
     if seen is not None:
         return _retry(entry, found, seen) if retries and seen.state is State.FAILED else seen
-    if last is not None and last.record_id is not None:
+    if last is not None and (last.record_id is not None or last.state is State.UNDONE):
         return Outcome(entry.key, State.UNDONE, last.record_id, UNDONE, "its record was unmanaged; make a new plan")
     if why := _changed(entry, found):
         return Outcome(entry.key, State.FAILED, None, *why)

@@ -121,6 +121,34 @@ def test_undone_plan_is_not_carried_out_again(shell: Shell, world: World, plan: 
     assert names(world) == set(NAMES)
 
 
+@pytest.mark.parametrize("has_journal", [True, False], ids=["here", "elsewhere"])
+def test_apply_of_an_undone_plan_says_so(shell: Shell, world: World, plan: str, has_journal: bool) -> None:
+    apply(shell, plan)
+    undo(shell, plan)
+    if not has_journal:
+        Path(f"{plan}.journal").unlink()
+
+    for _ in range(2):
+        ended = shell.run("apply", plan, "--yes")
+
+        *_, reason, totals = ended.stderr.splitlines()
+        assert (ended.returncode, reason) == (2, "this plan was undone; make a new plan")
+        assert totals == "0 managed, 0 failed, 3 undone, 0 in progress, 0 not sent"
+    assert names(world) >= set(NAMES)
+
+
+def test_apply_of_a_plan_that_is_undone_in_part_says_so(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    undo(shell, plan, "--name", NAMES[0])
+    Path(f"{plan}.journal").unlink()
+
+    ended = shell.run("apply", plan, "--yes")
+
+    *_, reason, totals = ended.stderr.splitlines()
+    assert reason == "some entries of this plan were undone; make a new plan for them"
+    assert (ended.returncode, totals) == (2, "2 managed, 0 failed, 1 undone, 0 in progress, 0 not sent")
+
+
 def test_new_plan_after_an_undo_is_carried_out(shell: Shell, world: World, plan: str) -> None:
     apply(shell, plan)
     undo(shell, plan)

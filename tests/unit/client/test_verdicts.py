@@ -82,6 +82,12 @@ def test_entry_whose_record_was_unmanaged_is_not_sent_again() -> None:
     assert verdict.state is State.UNDONE
 
 
+def test_entry_whose_volume_was_unmanaged_is_not_sent_again() -> None:
+    undone = Outcome("s1", State.UNDONE, why="undone")
+
+    assert decide(entry(), found(), None, undone) == replace(undone, text="its record was unmanaged; make a new plan")
+
+
 @pytest.mark.parametrize(
     ("now", "why", "text"),
     [
