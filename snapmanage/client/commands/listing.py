@@ -30,18 +30,17 @@ class List(ListCommand):
         return COLUMNS, self._rows(parsed_args, criteria)
 
     def _rows(self, options: argparse.Namespace, criteria: Any) -> Iterator[tuple[Any, ...]]:
-        api, features = self.connect_and_discover()
-        local, filters = criteria.with_times_at_service(features.filters)
-        with scan(api, hosts(api, options), filters) as scans:
-            for found in scans.selected(local):
+        api = self.connect()
+        with scan(api, hosts(api, options)) as scans:
+            for found in scans.selected(criteria):
                 if found.is_safe or not options.safe_only:
                     yield _row(found, "minutes" if options.formatter == "table" else "seconds")
-            if note := scans.note(local):
+            if note := scans.note(criteria):
                 self.app.stderr.write(f"warning: {note}\n")
 
 
 def _row(found: Found, precision: str) -> tuple[Any, ...]:
-    created = found.created_at.isoformat(timespec=precision) if found.created_at else None
+    created = found.made_at.isoformat(timespec=precision) if found.made_at else None
     return (
         found.host,
         found.name,

@@ -11,6 +11,8 @@ from tests.functional.cmd.programs import run
 from tests.functional.world import World
 
 NAMES = [f"volume-1-snapshot-{number}" for number in (1, 2, 3)]
+# The backend has made it later.
+DAILY = "autosnap_2020-01-02_00:00:00_daily"
 
 
 def test_list_shows_each_snapshot_with_its_volume(shell: Shell) -> None:
@@ -46,6 +48,15 @@ def test_list_shows_why_a_snapshot_is_not_safe_to_manage(shell: Shell, world: Wo
 )
 def test_list_shows_selected_snapshots(shell: Shell, selectors: list[str], chosen: list[str]) -> None:
     assert [row["Name"] for row in shell.rows("list", "--host", SERVER, *selectors)] == chosen
+
+
+def test_time_in_the_name_counts_for_the_age_of_a_snapshot(shell: Shell, world: World) -> None:
+    world.driver.add_snapshot("volume-1", DAILY)
+
+    [row] = shell.rows("list", "--host", SERVER, "--created-before", "2021-01-01")
+
+    assert (row["Name"], row["Created"]) == (DAILY, "2020-01-02T00:00:00+00:00")
+    assert DAILY not in [row["Name"] for row in shell.rows("list", "--host", SERVER, "--created-after", "2021-01-01")]
 
 
 def test_glob_that_the_service_would_refuse_is_refused(shell: Shell) -> None:

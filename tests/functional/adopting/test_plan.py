@@ -99,6 +99,15 @@ def test_plan_expects_the_identity_and_the_time_of_each_snapshot(shell: Shell, w
     assert entry["expect"]["created_at"] == known.created_at.isoformat()
 
 
+def test_plan_expects_the_time_of_the_backend_and_names_by_the_time_of_the_program(shell: Shell, world: World) -> None:
+    made = world.driver.add_snapshot("volume-1", "autosnap_2020-01-02_00:00:00_daily")
+    assert made.created_at is not None
+
+    _, _, entry = planned(shell, "--older-than", "5y", "--name-template", "{date}")
+
+    assert (entry["name"], entry["expect"]["created_at"]) == ("20200102", made.created_at.isoformat())
+
+
 def test_plan_for_a_plain_service_knows_the_programs_by_the_names(plain_shell: Shell, plain_world: World) -> None:
     plain_world.driver.add_snapshot("volume-1", "autosnap_2026-07-30_10:00:01_daily")
     plain_world.driver.add_snapshot("volume-1", "syncoid_nas_2020-01-27:12:30:01")
