@@ -93,6 +93,7 @@ class Planner:
             description=row.description or found.description,
             metadata=self._metadata(found) | dict(row.metadata),
             warnings=tuple(_warnings(found)),
+            made_at=found.made_at.isoformat() if found.made_at and found.made_at != found.created_at else None,
         )
 
     def _metadata(self, found: Found) -> dict[str, str]:

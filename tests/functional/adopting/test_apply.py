@@ -17,6 +17,9 @@ from tests.functional.client import SERVER
 from tests.functional.cmd.programs import FOLDER, run
 from tests.functional.world import World
 
+# Its program has noted another time than the backend, in the name.
+COPY = "autosnap_2100-01-02_00:00:00_daily"
+
 
 def test_apply_manages_every_snapshot_of_the_plan(shell: Shell, world: World, plan: str) -> None:
     assert apply(shell, plan) == (0, "3 managed, 0 failed, 0 undone, 0 in progress, 0 not sent")
@@ -100,16 +103,62 @@ def test_undo_unmanages_selected_snapshots(shell: Shell, world: World, plan: str
 
 
 @pytest.mark.parametrize("selector", [("--latest", "1"), ("--keep", "daily=1"), ("--older-than", "1d")])
-def test_undo_by_times_is_refused_since_records_have_none(
+def test_undo_by_times_is_refused_without_the_file_since_records_have_none(
     shell: Shell, world: World, plan: str, selector: tuple[str, str]
 ) -> None:
     apply(shell, plan)
+    plan_id = json.loads(Path(plan).read_text().partition("\n")[0])["id"]
 
-    code, lines = undo(shell, plan, *selector)
+    code, lines = undo(shell, plan_id, *selector)
 
     assert (code, len(lines)) == (1, 1)
-    assert lines[0].startswith("undo can't select by times: omit --older-than")
+    assert "do not show when their snapshots were made: give the file of the plan" in lines[0]
     assert names(world).isdisjoint(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("selector", "undone"),
+    [
+        (("--latest", "2"), {COPY, NAMES[2]}),
+        (("--keep", "daily=1"), {COPY}),
+        (("--newer-than", "1000y"), {COPY, *NAMES}),
+        (("--created-before", "2100-01-01"), set(NAMES)),
+        (("--latest", "1", "--exclude", "autosnap*"), {NAMES[2]}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_undo_by_times_reads_them_from_the_plan(
+    shell: Shell, world: World, selector: tuple[str, ...], undone: set[str]
+) -> None:
+    world.driver.add_snapshot("volume-1", COPY)
+    plan = make_plan(shell)
+    apply(shell, plan)
+
+    assert undo(shell, plan, *selector)[0] == 0
+
+    assert names(world) & {COPY, *NAMES} == undone
+
+
+def test_undo_by_times_warns_of_entries_without_a_time(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    lines = [json.loads(line) for line in Path(plan).read_text().splitlines()]
+    [entry] = [line for line in lines if line.get("ref") == {"source-name": NAMES[0]}]
+    del entry["expect"]["created_at"]
+    Path(plan).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    code, shown = undo(shell, plan, "--created-before", "2100-01-01")
+
+    assert (code, names(world) & set(NAMES)) == (0, set(NAMES[1:]))
+    assert shown[0].startswith("warning: the plan has no time for 1 of 3 snapshots: no age selects them")
+
+
+def test_undo_by_times_is_refused_if_the_plan_has_none(plain_shell: Shell, plain_world: World) -> None:
+    plan = make_plan(plain_shell)
+
+    code, lines = undo(plain_shell, plan, "--latest", "1")
+
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith("the plan has no times, since the service showed none: omit --older-than")
 
 
 def test_undone_plan_is_not_carried_out_again(shell: Shell, world: World, plan: str) -> None:

@@ -103,7 +103,7 @@ def test_plan_expects_the_time_of_the_backend_and_names_by_the_time_of_the_progr
     made = world.driver.add_snapshot("volume-1", "autosnap_2020-01-02_00:00:00_daily")
     assert made.created_at is not None
 
-    _, _, entry = planned(shell, "--older-than", "5y", "--name-template", "{date}")
+    _, _, entry = planned(shell, "--created-before", "2021-01-01", "--name-template", "{date}")
 
     assert (entry["name"], entry["expect"]["created_at"]) == ("20200102", made.created_at.isoformat())
 
