@@ -107,7 +107,10 @@ class Expect:
         return cls(found.size_gb, found.parent, found.identity, created_at)
 
     def differences(self, found: Found) -> list[str]:
-        """Return a clause for each fact that differs from a fresh scan; a fact that one of them lacks does not."""
+        """Return a clause for each fact that differs from a fresh scan; a fact that one of them lacks does not.
+
+        But a snapshot that the scan shows without a volume has lost it.
+        """
         now = Expect.of(found)
         facts = (
             ("size", self.size, now.size),
@@ -118,7 +121,7 @@ class Expect:
         return [
             f"{name} was {before}, is {after}"
             for name, before, after in facts
-            if before != after and (name == "volume" or (before is not None and after is not None))
+            if before not in (None, after) and (name == "volume" or after is not None)
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -160,6 +163,10 @@ class Manage:
     def order(self) -> tuple[str, str, str]:
         """Return the key of the order of `Found.order`."""
         return self.host, self.expect.parent or "", self.source
+
+    def place(self) -> tuple[str, str]:
+        """Return the key of the order of `Found.place`."""
+        return self.host, self.source
 
     def as_json(self) -> dict[str, Any]:
         return {

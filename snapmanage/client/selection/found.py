@@ -92,6 +92,10 @@ class Found:
         """Return the key of the order of scans and plans: the snapshots of a volume follow one another."""
         return self.host, self.parent or "", self.name
 
+    def place(self) -> tuple[str, str]:
+        """Return the key of an order that does not depend on the volume, which may change."""
+        return self.host, self.name
+
 
 def name_of(reference: Mapping[str, Any]) -> str:
     """Return the name in a reference, or the reference as JSON if it has another form."""

@@ -16,6 +16,7 @@ from snapmanage.client.plan.file import PlanFile
 from snapmanage.client.plan.journal import Journal, Outcome, State
 from snapmanage.client.plan.spool import Spool, parts_of
 from snapmanage.client.plan.tally import Tally
+from snapmanage.client.selection.found import Found
 from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.registering import Registrar
@@ -90,14 +91,20 @@ class Applier:
         """Compare the plan with a fresh scan and with the records; return the counts of the entries left to send."""
         self._await_lost_requests()
         tally, used = Tally(), set()
-        with Spool[Manage](key=Manage.order) as planned, scan(self._api, self._plan.header.hosts) as scans:
+        with (
+            Spool[Manage](key=Manage.place) as planned,
+            Spool[Found](key=Found.place) as present,
+            scan(self._api, self._plan.header.hosts) as scans,
+        ):
             for entry in self._plan:
                 self._sort(entry, planned)
+            for found in scans.entries:
+                present.add(found)
             # The records are read after the scan: a snapshot that the scan missed has one.
             seen = self._records.outcomes("snapshots")
-            for entry, found in joined(iter(planned), iter(scans.entries)):
+            for entry, now in joined(iter(planned), iter(present)):
                 last = self._journal.latest.get(entry.key)
-                match decide(entry, found, seen.get(entry.key), last, self._options.retries):
+                match decide(entry, now, seen.get(entry.key), last, self._options.retries):
                     case Send():
                         self._left.add(entry)
                         tally.add(entry)

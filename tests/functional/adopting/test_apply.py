@@ -236,6 +236,18 @@ def test_snapshot_that_another_one_of_its_name_and_size_replaces_is_not_sent(
     assert not any(each.get("key") == failed["key"] and each.get("state") == "sending" for each in journal(plan))
 
 
+def test_wrong_volume_of_an_edited_plan_is_named(shell: Shell, world: World, plan: str) -> None:
+    lines = [json.loads(line) for line in Path(plan).read_text().splitlines()]
+    lines[2]["expect"]["volume"] = "another"
+    del lines[3]["expect"]["volume"]
+    Path(plan).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert apply(shell, plan) == (2, "2 managed, 1 failed, 0 undone, 0 in progress, 0 not sent")
+
+    [failed] = [each for each in journal(plan) if each.get("state") == "failed"]
+    assert (failed["key"], failed["text"]) == ("s1", "volume was another, is volume-1")
+
+
 def test_one_bad_entry_stops_no_other(shell: Shell, world: World, plan: str) -> None:
     refused_names(plan, 2, 3)
 
