@@ -50,6 +50,19 @@ def test_list_shows_selected_snapshots(shell: Shell, selectors: list[str], chose
     assert [row["Name"] for row in shell.rows("list", "--host", SERVER, *selectors)] == chosen
 
 
+def test_list_shows_what_a_new_name_changes_for_the_program(shell: Shell, world: World) -> None:
+    for day in (1, 2):
+        world.driver.add_snapshot("volume-1", f"autosnap_2020-01-0{day}_00:00:00_daily")
+
+    warnings = {row["Origin"]: row["Warning"] for row in shell.rows("list", "--host", SERVER)}
+    ended = shell.run("list", "--host", SERVER)
+
+    assert warnings.keys() == {"sanoid", None}
+    assert (warnings["sanoid"].startswith("sanoid no longer finds it"), warnings[None]) == (True, None)
+    assert ended.stderr == f"warning for 2: {warnings['sanoid']}\n"
+    assert warnings["sanoid"] not in ended.stdout
+
+
 def test_time_in_the_name_counts_for_the_age_of_a_snapshot(shell: Shell, world: World) -> None:
     world.driver.add_snapshot("volume-1", DAILY)
 
