@@ -19,6 +19,7 @@ from snapmanage.client.commands.differing import Diff
 from snapmanage.client.commands.listing import List
 from snapmanage.client.commands.planning import Plan
 from snapmanage.client.commands.reporting import Report
+from snapmanage.client.commands.running import BY_SIGNAL
 from snapmanage.client.commands.showing import Show
 from snapmanage.client.commands.undoing import Undo
 from snapmanage.client.commands.watching import Watch
@@ -74,6 +75,14 @@ class ClientApp(App):
         if self.options.verbose_level < 2:
             for library in ("cliff", "keystoneauth", "openstack", "stevedore", "urllib3"):
                 logging.getLogger(library).setLevel(logging.ERROR)
+
+    def run_subcommand(self, argv: list[str]) -> int:
+        """Run a command; one that has sent requests says by itself how to continue after an interruption."""
+        try:
+            return int(super().run_subcommand(argv))
+        except KeyboardInterrupt:
+            self.stderr.write("interrupted; nothing was started\n")
+            return BY_SIGNAL
 
     def connection(self) -> Any:
         """Return openstacksdk's connection, made at the first call."""

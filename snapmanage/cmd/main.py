@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from snapmanage import errors
-from snapmanage.cmd.process import running
 
 # The client commands; the extra `cli` has their libraries.
 CLIENT = {
@@ -26,8 +25,23 @@ CLIENT = {
 LIBRARIES = frozenset({"cliff", "keystoneauth1", "openstack", "os_service_types", "prettytable", "rich", "yaml"})
 
 
-@running.program
+BY_SIGNAL = 130
+
+
 def main() -> int:
+    """Run the program; Ctrl-C ends it without a traceback, also during its imports, which take up to two seconds."""
+    try:
+        from snapmanage.cmd.process import running
+
+        return running.program(_run)()
+    except KeyboardInterrupt:
+        # An interrupted client command that has sent a request ends otherwise, and says how to continue.
+        is_client = sys.argv[1:2] and sys.argv[1] in CLIENT
+        sys.stderr.write("interrupted; nothing was started\n" if is_client else "interrupted\n")
+        return BY_SIGNAL
+
+
+def _run() -> int:
     if (words := sys.argv[1:]) and words[0] in CLIENT:
         return _run_client(words)
     arguments = _parser().parse_args()
