@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from snapmanage.core.backend import Unsafe
+from snapmanage.testing.services.process import free_port
 from tests.functional.adopting.shell import Shell
-from tests.functional.client import SERVER
+from tests.functional.client import PROJECT, SERVER
 from tests.functional.cmd.programs import run
 from tests.functional.world import World
 
@@ -104,6 +105,18 @@ def test_unknown_host_is_reported_without_a_traceback(shell: Shell) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("host storage-9@slow: ")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_service_that_does_not_answer_is_reported_in_one_sentence(shell: Shell) -> None:
+    address = f"http://127.0.0.1:{free_port()}/v3/{PROJECT}"
+
+    ended = shell.run("list", "--host", SERVER, OS_ENDPOINT=address)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        f"no Block Storage API answers at {address}; check the cloud that OS_* or --os-cloud names, or start "
+        "snapmanage standalone\n"
+    )
 
 
 def test_selector_without_a_meaning_is_refused_with_its_name(shell: Shell) -> None:
