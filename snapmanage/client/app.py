@@ -10,21 +10,22 @@ from importlib.metadata import version
 from typing import Any
 
 from cliff.app import App
-from cliff.command import Command
 from cliff.commandmanager import CommandManager
 
 from snapmanage.client.api.connection import connect
 from snapmanage.client.commands.applying import Apply
+from snapmanage.client.commands.base import ApiCommand, refusing
 from snapmanage.client.commands.differing import Diff
 from snapmanage.client.commands.listing import List
 from snapmanage.client.commands.planning import Plan
 from snapmanage.client.commands.reporting import Report
+from snapmanage.client.commands.running import BY_SIGNAL
 from snapmanage.client.commands.showing import Show
 from snapmanage.client.commands.undoing import Undo
 from snapmanage.client.commands.watching import Watch
 from snapmanage.core.values.text import printable
 
-COMMANDS: Mapping[str, type[Command]] = {
+COMMANDS: Mapping[str, type[ApiCommand]] = {
     "apply": Apply,
     "diff": Diff,
     "list": List,
@@ -78,6 +79,14 @@ class ClientApp(App):
         for handler in logging.getLogger().handlers:
             handler.addFilter(_make_printable)
 
+    def run_subcommand(self, argv: list[str]) -> int:
+        """Run a command; one that has sent requests says by itself how to continue after an interruption."""
+        try:
+            return int(super().run_subcommand(argv))
+        except KeyboardInterrupt:
+            self.stderr.write("interrupted; nothing was started\n")
+            return BY_SIGNAL
+
     def connection(self) -> Any:
         """Return openstacksdk's connection, made at the first call."""
         if self._connection is None:
@@ -93,4 +102,6 @@ def _make_printable(record: logging.LogRecord) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a client command, and return its exit code."""
-    return int(ClientApp().run(list(arguments)) or 0)
+    app = ClientApp()
+    refusing(app.parser, COMMANDS[arguments[0]].misuse)
+    return int(app.run(list(arguments)) or 0)

@@ -6,9 +6,9 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from snapmanage import errors
-from snapmanage.cmd.process import running
 
 # The client commands; the extra `cli` has their libraries.
 CLIENT = {
@@ -25,8 +25,23 @@ CLIENT = {
 LIBRARIES = frozenset({"cliff", "keystoneauth1", "openstack", "os_service_types", "prettytable", "rich", "yaml"})
 
 
-@running.program
+BY_SIGNAL = 130
+
+
 def main() -> int:
+    """Run the program; Ctrl-C ends it without a traceback, also during its imports, which take up to two seconds."""
+    try:
+        from snapmanage.cmd.process import running
+
+        return running.program(_run)()
+    except KeyboardInterrupt:
+        # An interrupted client command that has sent a request ends otherwise, and says how to continue.
+        is_client = sys.argv[1:2] and sys.argv[1] in CLIENT
+        sys.stderr.write("interrupted; nothing was started\n" if is_client else "interrupted\n")
+        return BY_SIGNAL
+
+
+def _run() -> int:
     if (words := sys.argv[1:]) and words[0] in CLIENT:
         return _run_client(words)
     arguments = _parser().parse_args()
@@ -53,10 +68,18 @@ def _run_client(words: Sequence[str]) -> int:
     return int(client.main(words))
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that exits with 1 for wrong words: for a misspelt `apply`, 2 would mean that some entries failed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="snapmanage", description=sys.modules["snapmanage"].__doc__)
+    parser = _Parser(prog="snapmanage", description=sys.modules["snapmanage"].__doc__)
     parser.add_argument("--version", action="version", version=importlib.metadata.version("snapmanage"))
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=argparse.ArgumentParser)
     alone = commands.add_parser("standalone", help="run API, server, relay and audit in one process")
     alone.add_argument(
         "--data-dir",

@@ -1,10 +1,11 @@
 """Connect to the cloud that clouds.yaml or `OS_*` name, and otherwise to the standalone service on this machine."""
 
 import os
+import re
 from typing import Any
 
 import openstack
-from keystoneauth1.exceptions import ClientException
+from keystoneauth1.exceptions import ClientException, DiscoveryFailure
 from openstack.config import OpenStackConfig
 from openstack.exceptions import ConfigException, SDKException
 
@@ -35,9 +36,15 @@ def block_storage(connection: Any) -> Any:
         return found
     except (SDKException, ClientException) as error:
         raise errors.Unavailable(
-            f"no Block Storage API answers: {readable(str(error))}; check the cloud that OS_* or --os-cloud names, or "
-            "start snapmanage standalone"
+            f"no Block Storage API answers{_detail(error)}; check the cloud that OS_* or --os-cloud names, or start "
+            "snapmanage standalone"
         ) from error
+
+
+def _detail(error: Exception) -> str:
+    """Return the address or the reason; keystoneauth's text about an address without an answer has no reason in it."""
+    address = re.search(r"https?://[^\s,]+", str(error)) if isinstance(error, DiscoveryFailure) else None
+    return f" at {readable(address[0])}" if address else f": {readable(str(error)).rstrip('.')}"
 
 
 def is_configured() -> bool:

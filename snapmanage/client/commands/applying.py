@@ -22,7 +22,7 @@ from snapmanage.core.values.text import readable
 
 
 class Apply(ApiCommand):
-    """carry out a plan, or continue where an earlier run of the command stopped
+    """carry out a plan, or continue where an earlier run of the command stopped.
 
     Exit codes: 0 all done, 1 nothing started, 2 some entries failed, 3 timed out or not reachable: run it again,
     130 interrupted: run it again.
@@ -99,6 +99,8 @@ class Apply(ApiCommand):
             applier.resolve()
             reporter.line(str(error))
         totals = applier.totals()
+        if totals[State.UNDONE]:
+            reporter.line(undone(totals))
         reporter.line(sentence(totals))
         return exit_code(totals, may_be_pending)
 
@@ -121,6 +123,13 @@ def sentence(totals: "Counter[State | None]") -> str:
         f"{totals[State.DONE]} managed, {totals[State.FAILED]} failed, {totals[State.UNDONE]} undone, "
         f"{pending} in progress, {totals[None]} not sent"
     )
+
+
+def undone(totals: "Counter[State | None]") -> str:
+    """Return why some entries, or all, are not managed any more."""
+    if totals[State.UNDONE] == totals.total():
+        return "this plan was undone; make a new plan"
+    return "some entries of this plan were undone; make a new plan for them"
 
 
 def exit_code(totals: "Counter[State | None]", may_be_pending: bool) -> int:

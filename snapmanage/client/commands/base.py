@@ -2,8 +2,9 @@
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from cliff.command import Command
 from cliff.lister import Lister
@@ -12,8 +13,9 @@ from snapmanage.client.api import features, scans
 from snapmanage.client.api.connection import block_storage
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
-from snapmanage.client.plan.cells import guarded
+from snapmanage.client.plan.cells import cell
 from snapmanage.client.reports import tables
+from snapmanage.client.reports.csv_lists import CsvList
 from snapmanage.core.values.text import printable
 
 # Formats in which a program gets texts unchanged.
@@ -21,7 +23,16 @@ _EXACT = frozenset({"json", "yaml"})
 
 
 class ApiCommand(Command):
-    """A command that sends requests. `openstack` has the connection in its client manager, `snapmanage` makes one."""
+    """A command that sends requests. `openstack` has the connection in its client manager, `snapmanage` makes one.
+
+    `misuse` is the exit code for wrong options. argparse has 2, which says something else about a plan.
+    """
+
+    misuse: ClassVar[int] = 1
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        return refusing(parser, self.misuse)
 
     def connect(self) -> Api:
         """Return the API of the cloud that the options name."""
@@ -52,7 +63,7 @@ class ListCommand(ApiCommand, Lister):
     """
 
     exit_code = 0
-    hidden: ClassVar[frozenset[str]] = frozenset()
+    hidden: frozenset[str] = frozenset()
     secondary: ClassVar[tuple[str, ...]] = ()
     nothing: ClassVar[str] = ""
 
@@ -63,17 +74,30 @@ class ListCommand(ApiCommand, Lister):
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
     ) -> int:
-        exact = parsed_args.formatter in _EXACT
-        guard = guarded if parsed_args.formatter == "csv" else str
-        rows = data if exact else _printable_rows(data, guard)
-        if parsed_args.formatter == "table":
+        if parsed_args.formatter in _EXACT:
+            return super().produce_output(parsed_args, column_names, data)
+        shown = printable
+        if parsed_args.formatter == "csv":
+            self.formatter, shown = CsvList(), cell
+        elif parsed_args.formatter == "table":
             self.formatter = tables.Table(self.hidden, self.secondary, self.nothing, self.app.stderr)
-        return super().produce_output(parsed_args, column_names, rows)
+        return super().produce_output(parsed_args, [shown(name) for name in column_names], _rows(data, shown))
 
 
-def _printable_rows(rows: Iterable[Sequence[Any]], guard: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:
+def _rows(rows: Iterable[Sequence[Any]], shown: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:
     for row in rows:
-        yield tuple(guard(printable(cell)) if isinstance(cell, str) else "" if cell is None else cell for cell in row)
+        yield tuple(shown(each) if isinstance(each, str) else "" if each is None else each for each in row)
+
+
+def refusing(parser: argparse.ArgumentParser, code: int) -> argparse.ArgumentParser:
+    """Let the parser exit with a code if the options are wrong."""
+
+    def refuse(message: str) -> NoReturn:
+        parser.print_usage(sys.stderr)
+        parser.exit(code, f"{parser.prog}: error: {message}\n")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser
 
 
 def add_hosts(parser: argparse.ArgumentParser) -> None:

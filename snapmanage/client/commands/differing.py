@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snapmanage import errors
 from snapmanage.client.commands.applying import require_place
 from snapmanage.client.commands.base import ListCommand
 from snapmanage.client.plan.file import PlanFile
@@ -18,11 +17,12 @@ COLUMNS = ("Difference", "Host", "Name", "Text")
 
 
 class Diff(ListCommand):
-    """show whether the backends have changed since a plan was made
+    """show whether the backends have changed since a plan was made.
 
     Exit codes: 0 same, 1 differs, 2 trouble.
     """
 
+    misuse = TROUBLE
     nothing = "the backends have not changed since the plan was made"
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -33,8 +33,10 @@ class Diff(ListCommand):
     def run(self, parsed_args: argparse.Namespace) -> int:
         try:
             return super().run(parsed_args)
-        except errors.SnapmanageError as error:
-            self.app.LOG.error(str(error))
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # an error of any kind is no difference
+            self.app.LOG.error(error, exc_info=self.app.options.debug)
             return TROUBLE
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:

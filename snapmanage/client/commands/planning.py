@@ -55,12 +55,11 @@ class Plan(ApiCommand):
         criteria = selectors.criteria(parsed_args)
         api, features = self.connect_and_discover()
         rules = _rules(parsed_args, features)
-        local, filters = criteria.with_times_at_service(features.filters)
-        with scan(api, hosts(api, parsed_args), filters) as scans, _output(parsed_args.out, self.app.stdout) as file:
+        with scan(api, hosts(api, parsed_args)) as scans, _output(parsed_args.out, self.app.stdout) as file:
             header = self._header(parsed_args, api, scans, criteria)
             planner = Planner(rules, KnownVolumes(api, features, header.hosts).find)
-            tally = _write(file, header, planner.entries(scans.selected(local)))
-            note = scans.note(local)
+            tally = _write(file, header, planner.entries(scans.selected(criteria)))
+            note = scans.note(criteria)
         if note:
             self.app.stderr.write(f"warning: {note}\n")
         self.app.stderr.write(f"{parsed_args.out}: {tally.headline}\n")

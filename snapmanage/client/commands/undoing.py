@@ -14,10 +14,9 @@ from snapmanage.client.commands.applying import require_place
 from snapmanage.client.commands.base import ApiCommand
 from snapmanage.client.events import Reporter
 from snapmanage.client.plan import journal
-from snapmanage.client.plan.entries import LABEL, LABEL_KEY, Header
+from snapmanage.client.plan.entries import LABEL, LABEL_KEY, Header, Manage
 from snapmanage.client.plan.file import PlanFile, write_line
 from snapmanage.client.plan.journal import Journal
-from snapmanage.client.selection.criteria import Criteria
 from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.members import Members
 from snapmanage.client.work.undoing import Choice, Undoer, report_line
@@ -27,10 +26,11 @@ from snapmanage.core.values.text import printable
 from snapmanage.files import new_file
 
 SAMPLES = 10
+TIME_SELECTORS = "--older-than, --newer-than, --created-before, --created-after, --latest and --keep"
 
 
 class Undo(ApiCommand):
-    """unmanage the snapshots of a plan, so that their old names return; a report is written first
+    """unmanage the snapshots of a plan, so that their old names return; a report is written first.
 
     The records are found by their label, so each user with the right to unmanage snapshots of the project can undo a
     plan on any machine. Exit codes: 0 all done, 1 nothing started, 2 some snapshots remain, 3 timed out or not
@@ -53,8 +53,9 @@ class Undo(ApiCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         reporter = Reporter(self.app.stderr, parsed_args.log_json)
-        choice = Choice(_criteria(parsed_args), parsed_args.only == "failed")
-        plan = _plan_or_id(parsed_args.plan)
+        criteria, plan = selectors.criteria(parsed_args), _plan_or_id(parsed_args.plan)
+        times = _times(plan, reporter) if criteria.needs_times else {}
+        choice = Choice(criteria, parsed_args.only == "failed", times)
         api, features = self.connect_and_discover()
         header = _header(plan, api)
         path = plan.path if isinstance(plan, PlanFile) else Path(plan)
@@ -97,15 +98,26 @@ class Undo(ApiCommand):
         return running.SOME_FAILED if remaining else running.ALL_DONE
 
 
-def _criteria(options: argparse.Namespace) -> Criteria:
-    """Return the selectors; raise `InvalidRequest` for those that need times, since a record has none of its object."""
-    criteria = selectors.criteria(options)
-    if criteria.needs_times:
+def _times(plan: PlanFile | str, reporter: Reporter) -> dict[str, datetime]:
+    """Return the times of a plan's snapshots by the keys of their entries, and warn if it lacks some.
+
+    Raise `InvalidRequest` if it has none: a record does not show the time of its snapshot.
+    """
+    if isinstance(plan, str):
         raise errors.InvalidRequest(
-            "undo can't select by times: omit --older-than, --newer-than, --created-before, --created-after, --latest "
-            "and --keep, and use the selectors of names, sizes and origins"
+            "the records of a plan do not show when their snapshots were made: give the file of the plan instead of "
+            f"its id, or omit {TIME_SELECTORS}"
         )
-    return criteria
+    entries = {entry.key: entry.time for entry in plan if isinstance(entry, Manage)}
+    times = {key: time for key, time in entries.items() if time is not None}
+    if entries and not times:
+        raise errors.InvalidRequest(f"the plan has no times, since the service showed none: omit {TIME_SELECTORS}")
+    if len(times) < len(entries):
+        reporter.line(
+            f"warning: the plan has no time for {len(entries) - len(times)} of {len(entries)} snapshots: no age "
+            "selects them, and --latest takes them for the oldest"
+        )
+    return times
 
 
 def _warn_of_foreign(records: LabelledRecords, header: Header, reporter: Reporter) -> None:

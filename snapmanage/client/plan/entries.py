@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.client.selection.found import Found, name_of
+from snapmanage.client.selection.found import Found, name_of, time_of
 from snapmanage.core.values.text import cut
 
 FORMAT = 1
@@ -107,7 +108,10 @@ class Expect:
         return cls(found.size_gb, found.parent, found.identity, created_at)
 
     def differences(self, found: Found) -> list[str]:
-        """Return a clause for each fact that differs from a fresh scan; a fact that one of them lacks does not."""
+        """Return a clause for each fact that differs from a fresh scan; a fact that one of them lacks does not.
+
+        But a snapshot that the scan shows without a volume has lost it.
+        """
         now = Expect.of(found)
         facts = (
             ("size", self.size, now.size),
@@ -118,7 +122,7 @@ class Expect:
         return [
             f"{name} was {before}, is {after}"
             for name, before, after in facts
-            if before != after and (name == "volume" or (before is not None and after is not None))
+            if before not in (None, after) and (name == "volume" or after is not None)
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -131,7 +135,7 @@ class Manage:
     """An entry that manages a snapshot. `volume` is the id of a record, or the key of a `RegisterVolume`.
 
     `snapshot_id` is the id that the client has chosen, if the service takes it. `renamed_to` is then the exact name
-    that the object gets.
+    that the object gets. `made_at` is the time that its program has noted, if the backend has another one.
     """
 
     key: str
@@ -145,15 +149,25 @@ class Manage:
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    made_at: str | None = None
 
     @property
     def source(self) -> str:
         """Return the object's name on the backend before it is managed."""
         return name_of(self.reference)
 
+    @property
+    def time(self) -> datetime | None:
+        """Return when the snapshot was made, like `Found.made_at`."""
+        return time_of(self.made_at or self.expect.created_at)
+
     def order(self) -> tuple[str, str, str]:
         """Return the key of the order of `Found.order`."""
         return self.host, self.expect.parent or "", self.source
+
+    def place(self) -> tuple[str, str]:
+        """Return the key of the order of `Found.place`."""
+        return self.host, self.source
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -169,7 +183,7 @@ class Manage:
             "expect": self.expect.as_json(),
             "renames": {"from": self.source, "to": self.renamed_to},
             "warnings": list(self.warnings),
-        }
+        } | ({"made_at": self.made_at} if self.made_at else {})
 
 
 @dataclass(frozen=True)
@@ -235,6 +249,7 @@ def _manage(value: Mapping[str, Any]) -> Manage:
         description=_optional_text(value, "description"),
         metadata={str(key): str(each) for key, each in _object(value, "metadata").items()},
         warnings=tuple(map(str, value.get("warnings") or ())),
+        made_at=_optional_text(value, "made_at"),
     )
 
 

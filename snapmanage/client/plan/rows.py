@@ -10,11 +10,12 @@ from typing import IO, Any
 import yaml
 
 from snapmanage import errors
-from snapmanage.client.plan.cells import unguarded
+from snapmanage.client.plan.cells import text_of
 from snapmanage.client.selection.found import name_of
 from snapmanage.core.values.text import cut, readable
 
-_METADATA = "metadata."
+# The beginning of the names of columns with metadata, before the key.
+METADATA = "metadata."
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Row:
 def read(path: Path) -> dict[str, Row]:
     """Return the rows by their sources; raise `InvalidRequest`, which names the file, if it has none."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = {row.source: row for row in map(_row, _values(path, file)) if row is not None}
     except (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError) as error:
         raise errors.InvalidRequest(readable(f"{path} can't be read: {error}")) from error
@@ -43,7 +44,7 @@ def read(path: Path) -> dict[str, Row]:
 def _values(path: Path, file: IO[str]) -> Iterable[Mapping[str, Any]]:
     match path.suffix.lower():
         case ".csv":
-            return map(_unguarded, csv.DictReader(file))
+            return map(_read, csv.DictReader(file))
         case ".yaml" | ".yml":
             return _objects(yaml.safe_load(file))
         case ".jsonl" | ".json":
@@ -51,8 +52,9 @@ def _values(path: Path, file: IO[str]) -> Iterable[Mapping[str, Any]]:
     raise errors.InvalidRequest(f"{readable(str(path))} must end in .csv, .yaml or .jsonl")
 
 
-def _unguarded(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {key: unguarded(value) if isinstance(value, str) else value for key, value in row.items()}
+def _read(row: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """Return a row of CSV with its texts; cells without a column have the key None."""
+    return {text_of(str(key)): text_of(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
@@ -65,7 +67,7 @@ def _row(value: Mapping[str, Any]) -> Row | None:
     """Return a row; None for the entries of a plan that manage nothing."""
     if not isinstance(value, Mapping):
         raise ValueError("each line must be a JSON object")
-    fields = {str(key).strip().lower(): each for key, each in value.items()}
+    fields = {_column(str(key)): each for key, each in value.items()}
     if fields.get("do", "manage") != "manage":
         return None
     reference = fields.get("ref")
@@ -76,6 +78,12 @@ def _row(value: Mapping[str, Any]) -> Row | None:
     return Row(_scalar("source", source), host, name, description, dict(_metadata(fields)))
 
 
+def _column(name: str) -> str:
+    """Return the name of a column, whose case does not count, except in the key of a pair of metadata."""
+    start, end = name.lstrip()[: len(METADATA)].lower(), name.lstrip()[len(METADATA) :]
+    return start + end if start == METADATA else name.strip().lower()
+
+
 def _text(fields: Mapping[str, Any], key: str) -> str | None:
     return _scalar(key, fields[key]) if fields.get(key) else None
 
@@ -84,8 +92,8 @@ def _metadata(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(fields.get("metadata"), Mapping):
         yield from ((str(key), _scalar(str(key), value)) for key, value in fields["metadata"].items())
     for key, value in fields.items():
-        if key.startswith(_METADATA) and value:
-            yield key.removeprefix(_METADATA), _scalar(key, value)
+        if key.startswith(METADATA) and value:
+            yield key.removeprefix(METADATA), _scalar(key, value)
 
 
 def _scalar(name: str, value: Any) -> str:

@@ -17,8 +17,8 @@ _FIELDS: Mapping[str, Callable[[Found], str | None]] = {
     "origin": lambda found: found.origin,
     "class": lambda found: found.origin_class,
     "description": lambda found: found.description,
-    "date": lambda found: f"{found.created_at:%Y%m%d}" if found.created_at else None,
-    "time": lambda found: f"{found.created_at:%H%M%S}" if found.created_at else None,
+    "date": lambda found: f"{found.made_at:%Y%m%d}" if found.made_at else None,
+    "time": lambda found: f"{found.made_at:%H%M%S}" if found.made_at else None,
 }
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -43,7 +43,7 @@ class Criteria:
             and (self._regex is None or self._regex.search(found.name) is not None)
             and not _any(self._excluded, found.name, found.own_name)
             and (not self.volumes or (found.parent is not None and _any(self._volumes, found.parent)))
-            and self._passes_times(found.created_at)
+            and self._passes_times(found.made_at)
             and self._sizes.select(found.name, found.size_gb, found.parent)
             and (not self.origins or any(selectors.is_same(each, found.origin) for each in self.origins))
             and (not self.classes or any(selectors.is_same(each, found.origin_class) for each in self.classes))
@@ -62,17 +62,6 @@ class Criteria:
     def needs_times(self) -> bool:
         """Return whether a selector compares times of creation."""
         return self.before is not None or self.after is not None or not self.retention.is_empty
-
-    def with_times_at_service(self, filters: frozenset[str]) -> "tuple[Criteria, dict[str, str]]":
-        """Return the other selectors, and the selectors of times as filters of the service if it has them.
-
-        A service may compare times that it does not show.
-        """
-        times = {"created_before": self.before, "created_after": self.after}
-        given = {name: at.isoformat() for name, at in times.items() if at is not None}
-        if not given or not given.keys() <= filters:
-            return self, {}
-        return replace(self, before=None, after=None), given
 
     def as_json(self) -> dict[str, Any]:
         """Return the selectors in use, for the first line of a plan."""

@@ -21,8 +21,9 @@ _CREATED = ("snapmanage:created_at", "created_at", CREATED_AT)
 class Found:
     """A snapshot of the backend `host`; `record_id` is set if it is managed already.
 
-    `parent` is the volume's name on the backend, or None if the volume is gone. `refused` says why managing it would
-    hurt the program that made it, and `description` is what that program has written about it.
+    `parent` is the volume's name on the backend, or None if the volume is gone. `created_at` is the time of the object
+    on the backend, and `origin_created_at` the time in the name or the notes of the program that made the snapshot.
+    `origin_why` says what a new name changes for that program, and `description` is its text about the snapshot.
     """
 
     host: str
@@ -33,6 +34,7 @@ class Found:
     record_id: str | None = None
     identity: str | None = None
     created_at: datetime | None = None
+    origin_created_at: datetime | None = None
     origin: str | None = None
     origin_class: str | None = None
     rename: str = "safe"
@@ -49,6 +51,11 @@ class Found:
     def own_name(self) -> str:
         """Return the name without the volume's or the folder's name."""
         return own_name(self.name)
+
+    @property
+    def made_at(self) -> datetime | None:
+        """Return when the snapshot was made. A copied object is younger, and only its program's time shows that."""
+        return self.origin_created_at or self.created_at
 
     @property
     def is_safe(self) -> bool:
@@ -71,7 +78,8 @@ class Found:
             parent=_parent(entry),
             record_id=entry.get("cinder_id"),
             identity=_first(facts, _IDENTITY),
-            created_at=_moment(_first(facts, _CREATED)),
+            created_at=time_of(_first(facts, _CREATED)),
+            origin_created_at=time_of(extra.get(CREATED_AT)),
             origin=extra.get("origin"),
             origin_class=extra.get("origin-class"),
             rename=extra.get("origin-rename", "safe"),
@@ -91,6 +99,10 @@ class Found:
     def order(self) -> tuple[str, str, str]:
         """Return the key of the order of scans and plans: the snapshots of a volume follow one another."""
         return self.host, self.parent or "", self.name
+
+    def place(self) -> tuple[str, str]:
+        """Return the key of an order that does not depend on the volume, which may change."""
+        return self.host, self.name
 
 
 def name_of(reference: Mapping[str, Any]) -> str:
@@ -119,7 +131,7 @@ def _first(facts: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
     return next((str(facts[key]) for key in keys if facts.get(key)), None)
 
 
-def _moment(text: str | None) -> datetime | None:
+def time_of(text: str | None) -> datetime | None:
     """Return a time in UTC, or None if the text is none."""
     try:
         read = datetime.fromisoformat(re.sub(r" UTC$", "+00:00", text or ""))

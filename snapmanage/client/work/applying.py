@@ -17,13 +17,14 @@ from snapmanage.client.plan.file import PlanFile
 from snapmanage.client.plan.journal import Journal, Outcome, State
 from snapmanage.client.plan.spool import Spool, parts_of
 from snapmanage.client.plan.tally import Tally
+from snapmanage.client.selection.found import Found
 from snapmanage.client.work.labelled import LabelledRecords
 from snapmanage.client.work.members import Members
 from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.registering import Registrar
 from snapmanage.client.work.retrying import Retrier
 from snapmanage.client.work.selecting import scan
-from snapmanage.client.work.verdicts import CHANGED, STARTING, Retry, Send, decide, joined
+from snapmanage.client.work.verdicts import CHANGED, STARTING, UNDONE, Retry, Send, decide, joined
 from snapmanage.client.work.waiting import Deadline
 
 # Entries in one request, if the service takes batches.
@@ -94,16 +95,19 @@ class Applier:
         tally, used = Tally(), set()
         renamed = self._records.volume_names()
         with (
-            Spool[Manage](key=Manage.order) as planned,
+            Spool[Manage](key=Manage.place) as planned,
+            Spool[Found](key=Found.place) as present,
             scan(self._api, self._plan.header.hosts, volume_names=renamed) as scans,
         ):
             for entry in self._plan:
                 self._sort(entry, planned)
+            for found in scans.entries:
+                present.add(found)
             # The records are read after the scan: a snapshot that the scan missed has one.
             seen = self._records.outcomes("snapshots")
-            for entry, found in joined(iter(planned), iter(scans.entries)):
+            for entry, now in joined(iter(planned), iter(present)):
                 last = self._journal.latest.get(entry.key)
-                match decide(entry, found, seen.get(entry.key), last, self._options.retries):
+                match decide(entry, now, seen.get(entry.key), last, self._options.retries):
                     case Send():
                         self._left.add(entry)
                         tally.add(entry)
@@ -220,6 +224,9 @@ class Applier:
             volume = volumes.get(entry.volume)
             if volume is None and entry.volume in self._volumes:
                 continue  # a later run registers the volume
+            if volume is not None and volume.state is State.UNDONE:
+                self._note(Outcome(entry.key, State.UNDONE, None, UNDONE, "its volume was unmanaged; make a new plan"))
+                continue
             if volume is not None and volume.state is State.FAILED:
                 why = volume.text or f"its record {volume.record_id} is in error; the service's log has the reason"
                 text = f"volume {entry.expect.parent}: {why}"

@@ -48,10 +48,10 @@ class LabelledRecords:
         query = self._filters | {"status": status, "limit": "1", "with_count": "true"}
         return int(self._api.get(f"/{kind}", **query).get("count", 0))
 
-    def status(self, snapshot_id: str) -> str | None:
-        """Return the status of a snapshot: `GONE` if there is none, None if the service does not show it."""
-        answer = self._api.send("GET", f"/snapshots/{snapshot_id}")
-        shown = answer.body.get("snapshot")
+    def status(self, record_id: str, kind: str = "snapshots") -> str | None:
+        """Return the status of a record: `GONE` if there is none, None if the service does not show it."""
+        answer = self._api.send("GET", f"/{kind}/{record_id}")
+        shown = answer.body.get(kind.removesuffix("s"))
         if answer.status == 404:
             return GONE
         return str(shown.get("status")) if isinstance(shown, Mapping) else None

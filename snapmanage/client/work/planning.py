@@ -93,6 +93,7 @@ class Planner:
             description=row.description or found.description,
             metadata=self._metadata(found) | dict(row.metadata),
             warnings=tuple(_warnings(found)),
+            made_at=found.made_at.isoformat() if found.made_at and found.made_at != found.created_at else None,
         )
 
     def _metadata(self, found: Found) -> dict[str, str]:
@@ -134,9 +135,16 @@ def _renamed(found: Found, template: str, record_id: str) -> str:
     return found.name.removesuffix(found.own_name) + template.replace("%s", record_id)
 
 
+def rename_warning(found: Found) -> str | None:
+    """Return what a new name changes for the program that made a snapshot; None if it is safe."""
+    if found.rename == "safe":
+        return None
+    program, why = found.origin or "another program", found.origin_why or "the new name changes how it works"
+    return why if why.startswith(program) else f"{program}: {why}"
+
+
 def _warnings(found: Found) -> Iterator[str]:
-    if found.rename != "safe":
-        program, why = found.origin or "another program", found.origin_why or "the new name changes how it works"
-        yield why if why.startswith(program) else f"{program}: {why}"
+    if (warning := rename_warning(found)) is not None:
+        yield warning
     if not found.is_safe:
         yield f"not safe to manage: {found.reason_not_safe}"

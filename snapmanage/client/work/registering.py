@@ -1,6 +1,6 @@
 """Register the volumes of a plan, and wait until their snapshots can be managed."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
@@ -9,7 +9,7 @@ from snapmanage.client.api.records import KnownVolumes
 from snapmanage.client.plan.entries import RegisterVolume
 from snapmanage.client.plan.journal import Journal, Outcome, State
 from snapmanage.client.selection.found import name_of
-from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.labelled import GONE, LabelledRecords
 from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.verdicts import STARTING
 from snapmanage.client.work.waiting import Deadline
@@ -35,7 +35,7 @@ class Registrar:
         self._deadline = deadline
 
     def ids(self, volumes: Collection[RegisterVolume], parallel: int, retries: bool = False) -> dict[str, Outcome]:
-        """Return the outcome of each volume by its key: DONE with its id, or FAILED.
+        """Return the outcome of each volume by its key: DONE with its id, FAILED, or UNDONE if it is unmanaged again.
 
         With `retries`, volumes whose registration failed are registered again.
         """
@@ -46,7 +46,8 @@ class Registrar:
         if retries:
             self._retry([seen[volume.key] for volume in volumes if volume.key in seen], parallel)
         sent = {outcome.key: outcome for outcome in in_parallel(parallel, self._send, missing)}
-        return self._owned_by_others(volumes, sent) | self._awaited()
+        awaited = self._awaited()
+        return self._owned_by_others(volumes, sent) | awaited | self._unmanaged(sent.keys() - awaited, sent)
 
     def _send(self, volume: RegisterVolume) -> Outcome:
         self._deadline.check()
@@ -68,6 +69,15 @@ class Registrar:
             if not any(self._records.count(status, "volumes") for status in STARTING):
                 break
         return self._records.outcomes("volumes")
+
+    def _unmanaged(self, keys: Iterable[str], sent: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Return the accepted volumes that are gone: the service repeats the answer to the first run of the plan."""
+        accepted = {key: sent[key].record_id for key in keys if sent[key].state is State.ACCEPTED}
+        return {
+            key: Outcome(key, State.UNDONE, volume_id)
+            for key, volume_id in accepted.items()
+            if volume_id and self._records.status(volume_id, "volumes") == GONE
+        }
 
     def _owned_by_others(self, volumes: Collection[RegisterVolume], sent: dict[str, Outcome]) -> dict[str, Outcome]:
         """Return the outcomes of the refused volumes; one that was registered since the plan was made is usable."""

@@ -44,9 +44,7 @@ class Scans:
 
 
 @contextmanager
-def scan(
-    api: Api, hosts: Iterable[str], filters: Mapping[str, str] = {}, volume_names: Mapping[str, str] = {}
-) -> Iterator[Scans]:
+def scan(api: Api, hosts: Iterable[str], volume_names: Mapping[str, str] = {}) -> Iterator[Scans]:
     """Scan the backends; the entries are in temporary files until the context ends.
 
     `volume_names` has the names of volumes before they were registered, by the ids of their records.
@@ -54,9 +52,9 @@ def scan(
     with Spool[Found](key=Found.order) as spool:
         hosts = list(dict.fromkeys(hosts))
         for host in hosts:
-            for found in scans.manageable(api, host, filters):
+            for found in scans.manageable(api, host, {}):
                 spool.add(found.with_volume_names(volume_names))
-        yield Scans(spool, _digests(spool, hosts), sum(found.created_at is None for found in spool))
+        yield Scans(spool, _digests(spool, hosts), sum(found.made_at is None for found in spool))
 
 
 def _digests(spool: Spool[Found], hosts: Iterable[str]) -> dict[str, ScanDigest]:
@@ -69,7 +67,7 @@ def _digests(spool: Spool[Found], hosts: Iterable[str]) -> dict[str, ScanDigest]
 def _candidates(entries: Iterable[Found], criteria: Criteria) -> Iterator[Candidate]:
     for found in entries:
         if criteria.passes(found):
-            yield Candidate(_key(found), f"{found.host}\0{found.parent or ''}", found.created_at)
+            yield Candidate(_key(found), f"{found.host}\0{found.parent or ''}", found.made_at)
 
 
 def _key(found: Found) -> str:

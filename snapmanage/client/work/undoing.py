@@ -1,8 +1,9 @@
 """Unmanage the snapshots of a plan by their label, so that their old names return; no file is needed."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from snapmanage.client.api.http import Api
@@ -14,6 +15,7 @@ from snapmanage.client.plan.journal import Journal, Outcome, State
 from snapmanage.client.plan.spool import Spool
 from snapmanage.client.selection.criteria import Criteria
 from snapmanage.client.selection.found import Found
+from snapmanage.client.selection.retention import Candidate
 from snapmanage.client.work.labelled import GONE, LabelledRecords
 from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.verdicts import ENDING, FAILED_STATUS
@@ -25,19 +27,34 @@ _REMEDY = "check the server of their backend; if snapmanage serves this Cinder, 
 
 @dataclass(frozen=True)
 class Choice:
-    """The snapshots to unmanage: all of the plan, the failed ones, or the ones that pass the selectors."""
+    """The snapshots to unmanage: all of the plan, the failed ones, or the ones that pass the selectors.
+
+    `times` has the time of each snapshot by the key of its entry, as far as the selectors need it.
+    """
 
     criteria: Criteria
     only_failed: bool = False
+    times: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def is_everything(self) -> bool:
         return self.criteria == Criteria() and not self.only_failed
 
-    def chooses(self, record: Record) -> bool:
+    def of(self, read: Callable[[], Iterable[Record]]) -> Iterator[Record]:
+        """Yield the chosen records. Selectors such as `--latest`, which depend on all records, read them twice."""
+        retained = self.criteria.retained(map(self._candidate, filter(self._passes, read())))
+        return (each for each in read() if self._passes(each) and (retained is None or each.record_id in retained))
+
+    def _passes(self, record: Record) -> bool:
         if self.only_failed and not record.status.startswith(FAILED_STATUS):
             return False
-        return self.criteria.passes(as_found(record))
+        return self.criteria.passes(as_found(record, self._time(record)))
+
+    def _candidate(self, record: Record) -> Candidate:
+        return Candidate(record.record_id, record.volume_id or "", self._time(record))
+
+    def _time(self, record: Record) -> datetime | None:
+        return self.times.get(record.metadata.get(ENTRY_KEY, ""))
 
 
 class Undoer:
@@ -61,10 +78,9 @@ class Undoer:
         statuses: Counter[str] = Counter()
         if choice.is_everything and not keeps_volumes:
             self.volumes = list(self._records.volumes())
-        for record in self._records.snapshots():
-            if choice.chooses(record):
-                self.chosen.add(record)
-                statuses[record.status] += 1
+        for record in choice.of(self._records.snapshots):
+            self.chosen.add(record)
+            statuses[record.status] += 1
         return statuses
 
     def run(self, parallel: int, journal: Journal | None) -> dict[str, str]:
@@ -135,8 +151,8 @@ class Undoer:
         }
 
 
-def as_found(record: Record) -> Found:
-    """Return the facts of a record under the names that selectors use."""
+def as_found(record: Record, made_at: datetime | None) -> Found:
+    """Return the facts of a record, and the time of its snapshot, under the names that selectors use."""
     metadata = record.metadata
     name = record.original_name or metadata.get(NAME_KEY) or record.source or record.name or ""
     return Found(
@@ -146,6 +162,7 @@ def as_found(record: Record) -> Found:
         origin=metadata.get("origin"),
         origin_class=metadata.get("origin-class"),
         parent=name.partition("@")[0] if "@" in name else None,
+        created_at=made_at,
     )
 
 

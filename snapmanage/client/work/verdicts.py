@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from snapmanage.client.api.records import Record
 from snapmanage.client.plan.entries import Manage
@@ -60,7 +61,7 @@ def decide(
     """
     if seen is not None:
         return _retry(entry, found, seen) if retries and seen.state is State.FAILED else seen
-    if last is not None and last.record_id is not None:
+    if last is not None and (last.record_id is not None or last.state is State.UNDONE):
         return Outcome(entry.key, State.UNDONE, last.record_id, UNDONE, "its record was unmanaged; make a new plan")
     if why := _changed(entry, found):
         return Outcome(entry.key, State.FAILED, None, *why)
@@ -91,12 +92,19 @@ def _changed(entry: Manage, found: Found | None) -> tuple[str, str] | None:
 
 
 def joined(entries: Iterator[Manage], scan: Iterator[Found]) -> Iterator[tuple[Manage, Found | None]]:
-    """Yield each entry with the scanned snapshot of its host and name; both must be in the order of `Found.order`.
+    """Yield each entry with the scanned snapshot of its host and name; both must be in the order of `place`.
 
-    A snapshot whose volume has changed since is at another place of the order and not found.
+    If several volumes have a snapshot of that name, as behind Cinder's RBD driver, the one of its volume counts.
     """
-    found = next(scan, None)
+    groups: Iterator[tuple[tuple[str, str] | None, Iterator[Found]]] = groupby(scan, key=Found.place)
+    place: tuple[str, str] | None = ("", "")
+    group: list[Found] = []
     for entry in entries:
-        while found is not None and found.order() < entry.order():
-            found = next(scan, None)
-        yield entry, found if found is not None and found.order() == entry.order() else None
+        while place is not None and place < entry.place():
+            place, found = next(groups, (None, iter(())))
+            group = list(found)
+        yield entry, _likeliest(entry, group) if place == entry.place() else None
+
+
+def _likeliest(entry: Manage, group: list[Found]) -> Found:
+    return next((each for each in group if each.parent == entry.expect.parent), group[0])

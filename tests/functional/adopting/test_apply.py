@@ -14,8 +14,11 @@ from snapmanage.testing.waiting import until
 from tests.functional.adopting.plans import NAMES, apply, journal, make_plan, names, refused_names, snapshots, undo
 from tests.functional.adopting.shell import Shell
 from tests.functional.client import SERVER
-from tests.functional.cmd.programs import FOLDER
+from tests.functional.cmd.programs import FOLDER, run
 from tests.functional.world import World
+
+# Its program has noted another time than the backend, in the name.
+COPY = "autosnap_2100-01-02_00:00:00_daily"
 
 
 def test_apply_manages_every_snapshot_of_the_plan(shell: Shell, world: World, plan: str) -> None:
@@ -126,16 +129,62 @@ def test_undo_unmanages_selected_snapshots(shell: Shell, world: World, plan: str
 
 
 @pytest.mark.parametrize("selector", [("--latest", "1"), ("--keep", "daily=1"), ("--older-than", "1d")])
-def test_undo_by_times_is_refused_since_records_have_none(
+def test_undo_by_times_is_refused_without_the_file_since_records_have_none(
     shell: Shell, world: World, plan: str, selector: tuple[str, str]
 ) -> None:
     apply(shell, plan)
+    plan_id = json.loads(Path(plan).read_text().partition("\n")[0])["id"]
 
-    code, lines = undo(shell, plan, *selector)
+    code, lines = undo(shell, plan_id, *selector)
 
     assert (code, len(lines)) == (1, 1)
-    assert lines[0].startswith("undo can't select by times: omit --older-than")
+    assert "do not show when their snapshots were made: give the file of the plan" in lines[0]
     assert names(world).isdisjoint(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("selector", "undone"),
+    [
+        (("--latest", "2"), {COPY, NAMES[2]}),
+        (("--keep", "daily=1"), {COPY}),
+        (("--newer-than", "1000y"), {COPY, *NAMES}),
+        (("--created-before", "2100-01-01"), set(NAMES)),
+        (("--latest", "1", "--exclude", "autosnap*"), {NAMES[2]}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_undo_by_times_reads_them_from_the_plan(
+    shell: Shell, world: World, selector: tuple[str, ...], undone: set[str]
+) -> None:
+    world.driver.add_snapshot("volume-1", COPY)
+    plan = make_plan(shell)
+    apply(shell, plan)
+
+    assert undo(shell, plan, *selector)[0] == 0
+
+    assert names(world) & {COPY, *NAMES} == undone
+
+
+def test_undo_by_times_warns_of_entries_without_a_time(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    lines = [json.loads(line) for line in Path(plan).read_text().splitlines()]
+    [entry] = [line for line in lines if line.get("ref") == {"source-name": NAMES[0]}]
+    del entry["expect"]["created_at"]
+    Path(plan).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    code, shown = undo(shell, plan, "--created-before", "2100-01-01")
+
+    assert (code, names(world) & set(NAMES)) == (0, set(NAMES[1:]))
+    assert shown[0].startswith("warning: the plan has no time for 1 of 3 snapshots: no age selects them")
+
+
+def test_undo_by_times_is_refused_if_the_plan_has_none(plain_shell: Shell, plain_world: World) -> None:
+    plan = make_plan(plain_shell)
+
+    code, lines = undo(plain_shell, plan, "--latest", "1")
+
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith("the plan has no times, since the service showed none: omit --older-than")
 
 
 def test_undone_plan_is_not_carried_out_again(shell: Shell, world: World, plan: str) -> None:
@@ -145,6 +194,34 @@ def test_undone_plan_is_not_carried_out_again(shell: Shell, world: World, plan: 
     assert apply(shell, plan) == (2, "0 managed, 0 failed, 3 undone, 0 in progress, 0 not sent")
 
     assert names(world) == set(NAMES)
+
+
+@pytest.mark.parametrize("has_journal", [True, False], ids=["here", "elsewhere"])
+def test_apply_of_an_undone_plan_says_so(shell: Shell, world: World, plan: str, has_journal: bool) -> None:
+    apply(shell, plan)
+    undo(shell, plan)
+    if not has_journal:
+        Path(f"{plan}.journal").unlink()
+
+    for _ in range(2):
+        ended = shell.run("apply", plan, "--yes")
+
+        *_, reason, totals = ended.stderr.splitlines()
+        assert (ended.returncode, reason) == (2, "this plan was undone; make a new plan")
+        assert totals == "0 managed, 0 failed, 3 undone, 0 in progress, 0 not sent"
+    assert names(world) >= set(NAMES)
+
+
+def test_apply_of_a_plan_that_is_undone_in_part_says_so(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    undo(shell, plan, "--name", NAMES[0])
+    Path(f"{plan}.journal").unlink()
+
+    ended = shell.run("apply", plan, "--yes")
+
+    *_, reason, totals = ended.stderr.splitlines()
+    assert reason == "some entries of this plan were undone; make a new plan for them"
+    assert (ended.returncode, totals) == (2, "2 managed, 0 failed, 1 undone, 0 in progress, 0 not sent")
 
 
 def test_new_plan_after_an_undo_is_carried_out(shell: Shell, world: World, plan: str) -> None:
@@ -183,6 +260,18 @@ def test_snapshot_that_another_one_of_its_name_and_size_replaces_is_not_sent(
     assert f"identity was {old.identity}, is {new.identity}" in failed["text"]
     assert {each["name"] for each in snapshots(world)} == set(NAMES[1:])
     assert not any(each.get("key") == failed["key"] and each.get("state") == "sending" for each in journal(plan))
+
+
+def test_wrong_volume_of_an_edited_plan_is_named(shell: Shell, world: World, plan: str) -> None:
+    lines = [json.loads(line) for line in Path(plan).read_text().splitlines()]
+    lines[2]["expect"]["volume"] = "another"
+    del lines[3]["expect"]["volume"]
+    Path(plan).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert apply(shell, plan) == (2, "2 managed, 1 failed, 0 undone, 0 in progress, 0 not sent")
+
+    [failed] = [each for each in journal(plan) if each.get("state") == "failed"]
+    assert (failed["key"], failed["text"]) == ("s1", "volume was another, is volume-1")
 
 
 def test_one_bad_entry_stops_no_other(shell: Shell, world: World, plan: str) -> None:
@@ -287,6 +376,21 @@ def test_interrupted_apply_says_how_to_continue(shell: Shell, world: World, plan
 
     assert f"continue with: snapmanage apply {plan}" in process.log.read_text()
     assert apply(shell, plan)[0] == 0
+
+
+@pytest.mark.parametrize("words", [["apply", "{}", "--parallel", "x"], ["apply", "{}", "--os-cloud"], ["carry", "{}"]])
+def test_wrong_words_are_told_from_failed_entries(shell: Shell, world: World, plan: str, words: list[str]) -> None:
+    ended = shell.run(*(word.format(plan) for word in words))
+
+    assert ended.returncode == 1
+    assert "snapmanage" in ended.stderr.splitlines()[-1]
+    assert snapshots(world) == []
+
+
+def test_plugin_of_openstack_tells_wrong_words_from_failed_entries(shell: Shell, plan: str) -> None:
+    words = ["snapshot", "adopt", "apply", plan, "--parallel", "x"]
+
+    assert run("openstack", *words, is_warm=False, **shell.environment).returncode == 1
 
 
 def test_nothing_starts_without_a_yes(shell: Shell, world: World, plan: str) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.client.plan.entries import entry_of
 from snapmanage.core.backend import Unsafe
+from tests.functional.adopting.plans import make_plan
 from tests.functional.adopting.shell import Shell
 from tests.functional.client import SERVER
 from tests.functional.world import World
@@ -97,6 +99,15 @@ def test_plan_expects_the_identity_and_the_time_of_each_snapshot(shell: Shell, w
     assert entry["expect"]["created_at"] == known.created_at.isoformat()
 
 
+def test_plan_expects_the_time_of_the_backend_and_names_by_the_time_of_the_program(shell: Shell, world: World) -> None:
+    made = world.driver.add_snapshot("volume-1", "autosnap_2020-01-02_00:00:00_daily")
+    assert made.created_at is not None
+
+    _, _, entry = planned(shell, "--created-before", "2021-01-01", "--name-template", "{date}")
+
+    assert (entry["name"], entry["expect"]["created_at"]) == ("20200102", made.created_at.isoformat())
+
+
 def test_plan_for_a_plain_service_knows_the_programs_by_the_names(plain_shell: Shell, plain_world: World) -> None:
     plain_world.driver.add_snapshot("volume-1", "autosnap_2026-07-30_10:00:01_daily")
     plain_world.driver.add_snapshot("volume-1", "syncoid_nas_2020-01-27:12:30:01")
@@ -139,6 +150,58 @@ def test_name_that_looks_like_a_formula_survives_the_table(shell: Shell, world: 
 
     assert "'=cmd()" in table.read_text()
     assert managed["ref"] == {"source-name": "=cmd()"}
+
+
+def round_trip(shell: Shell, plan: str) -> list[dict[str, Any]]:
+    """Return the lines of a plan of the rows that `show -f csv` prints of another plan."""
+    table = shell.folder / "table.csv"
+    table.write_text(shell.run("show", plan, "-f", "csv").stdout)
+    return planned(shell, "--from", str(table))
+
+
+def test_every_field_survives_the_table(shell: Shell) -> None:
+    rows = shell.folder / "rows.yaml"
+    rows.write_text(f"- source: {NAMES[0]}\n  description: '-a\\b'\n  name: first\n- source: {NAMES[1]}\n")
+    metadata = ["--metadata", "Ticket=4711", "--metadata", "my key={volume}", "--metadata", "k\\n=+1"]
+    plan = make_plan(shell, "--from", str(rows), *metadata)
+
+    before, after = ([json.loads(each) for each in Path(plan).read_text().splitlines()], round_trip(shell, plan))
+
+    names = ("ref", "name", "description", "metadata")
+    assert [[each[name] for name in names] for each in after[2:]] == [
+        [each[name] for name in names] for each in before[2:]
+    ]
+    assert {each["metadata"]["Ticket"] for each in after[2:]} == {"4711"}
+
+
+def test_every_name_survives_the_table(shell: Shell, world: World) -> None:
+    names = [
+        "two\nlines",
+        "\x1b[31m",
+        "a\\nb",
+        "a\\\\n\n",
+        "disk\\x2d1",
+        "'=1",
+        'quoted "name", too',
+        "C:\\new",
+        "bidi\u202e",
+    ]
+    for name in names:
+        world.driver.add_snapshot("volume-1", name)
+
+    made = round_trip(shell, make_plan(shell, "--exclude", "volume-1-*"))
+
+    managed = [each for each in made if each.get("do") == "manage"]
+    assert sorted(each["ref"]["source-name"] for each in managed) == sorted(names)
+    assert not [each for each in made if each.get("do") == "skip"]
+
+
+def test_spreadsheet_may_mark_its_encoding(shell: Shell) -> None:
+    (shell.folder / "rows.csv").write_text(f"\ufeffDo,Source\r\nskip,{NAMES[0]}\r\nmanage,{NAMES[1]}\r\n")
+
+    _, _, managed = planned(shell, "--from", str(shell.folder / "rows.csv"))
+
+    assert managed["ref"] == {"source-name": NAMES[1]}
 
 
 @pytest.mark.parametrize(

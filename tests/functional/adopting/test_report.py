@@ -178,6 +178,14 @@ def test_diff_in_trouble_exits_with_2(shell: Shell) -> None:
     assert shell.run("diff", str(shell.folder / "missing.jsonl")).returncode == 2
 
 
+@pytest.mark.parametrize("wrong", [["--nonsense"], ["--os-cloud"], ["-c", "Nonsense"]])
+def test_wrong_option_of_diff_is_trouble(shell: Shell, plan: str, wrong: list[str]) -> None:
+    ended = shell.run("diff", plan, *wrong)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "Traceback" not in ended.stderr
+
+
 def test_watch_ends_with_the_counts_and_the_last_errors(shell: Shell, world: World, plan: str) -> None:
     world.fail_at({"rename": errors.Unusable("broken")})
     apply(shell, plan)

@@ -9,7 +9,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.client.plan import journal
-from snapmanage.client.plan.cells import guarded, unguarded
+from snapmanage.client.plan.cells import cell, guarded, text_of, unguarded
 from snapmanage.client.plan.entries import Expect, Manage, Skip
 from snapmanage.client.plan.journal import Outcome, State
 from snapmanage.client.plan.spool import Spool, parts_of
@@ -121,6 +121,48 @@ def test_parts_hold_values_that_follow_one_another() -> None:
 def test_guarded_cell_is_no_formula_and_keeps_its_text(text: str) -> None:
     assert not guarded(text).startswith(("=", "+", "-", "@"))
     assert unguarded(guarded(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "daily",
+            "=1+1",
+            "'=1",
+            "two\nlines",
+            "tab\t",
+            "\r",
+            "\0\x1b[31m",
+            "bidi\u202e",
+            "\U000e0001",
+            "\udc80",
+            "\xa0",
+        ),
+        *(
+            "\\",
+            "\\\\",
+            "a\\n",
+            "a\\\\n",
+            "a\\\n",
+            "C:\\new",
+            "disk\\x2d1",
+            "\\x1b",
+            "\\xzz",
+            "\\U00110000",
+            "\n\\x2d",
+            "",
+        ),
+    ],
+)
+def test_cell_is_one_printable_line_and_keeps_its_text(text: str) -> None:
+    assert cell(text).isprintable()
+    assert text_of(cell(text)) == text
+
+
+@pytest.mark.parametrize("typed", ["daily", "C:\\work", "disk\\x2d1", "trailing\\", "50%\\U"])
+def test_typed_cell_without_escapes_is_taken_literally(typed: str) -> None:
+    assert text_of(typed) == typed
 
 
 def test_tally_names_the_reasons_of_skipped_entries() -> None:

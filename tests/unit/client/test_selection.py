@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from snapmanage import errors
+from snapmanage.client.plan.entries import Expect
 from snapmanage.client.selection import durations
 from snapmanage.client.selection.criteria import Criteria
 from snapmanage.client.selection.found import Found
 from snapmanage.client.selection.retention import Candidate, Retention, parse_keep
+from snapmanage.client.work.selecting import Scans
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -76,14 +78,34 @@ def test_criteria_survive_the_first_line_of_a_plan() -> None:
     assert Criteria.of_json(Criteria().as_json()) == Criteria()
 
 
-def test_service_that_compares_times_gets_them() -> None:
-    criteria = Criteria(names=("a",), before=NOON)
-
-    assert criteria.with_times_at_service(frozenset()) == (criteria, {})
-    assert criteria.with_times_at_service(frozenset({"created_before"})) == (
-        Criteria(names=("a",)),
-        {"created_before": NOON.isoformat()},
+def copied(name: str, made_at: datetime) -> Found:
+    """Return a snapshot that was copied at noon, as the service shows it."""
+    return Found.of(
+        "storage-1@files",
+        {
+            "reference": {"source-name": name},
+            "source_reference": {"source-name": "disk-1"},
+            "snapmanage:created_at": "2026-11-01T12:00:00.000000",
+            "extra_info": {"origin": "sanoid", "origin-created-at": made_at.isoformat()},
+        },
     )
+
+
+def test_age_of_a_copy_is_the_one_that_its_program_has_noted() -> None:
+    yesterday = copied("disk-1@a", NOON - timedelta(days=1))
+
+    assert Criteria(before=NOON - timedelta(hours=23)).passes(yesterday)
+    assert not Criteria(after=NOON - timedelta(hours=23)).passes(yesterday)
+    assert (yesterday.created_at, Expect.of(yesterday).created_at) == (NOON, NOON.isoformat())
+
+
+def test_copies_are_kept_by_the_times_that_their_program_has_noted() -> None:
+    entries = [copied(f"disk-1@{days}", NOON - timedelta(days=days)) for days in range(30)]
+    scans = Scans(entries, {})  # type: ignore[arg-type]
+
+    chosen = scans.selected(Criteria(retention=Retention(keep={"daily": 2, "weekly": 1})))
+
+    assert [each.own_name for each in chosen] == ["0", "1"]
 
 
 def candidates(hours: int, group: str = "a") -> list[Candidate]:

@@ -106,6 +106,12 @@ def test_entry_whose_record_was_unmanaged_is_not_sent_again() -> None:
     assert verdict.state is State.UNDONE
 
 
+def test_entry_whose_volume_was_unmanaged_is_not_sent_again() -> None:
+    undone = Outcome("s1", State.UNDONE, why="undone")
+
+    assert decide(entry(), found(), None, undone) == replace(undone, text="its record was unmanaged; make a new plan")
+
+
 @pytest.mark.parametrize(
     ("now", "why", "text"),
     [
@@ -142,3 +148,33 @@ def test_entries_are_joined_with_the_scan_in_one_pass() -> None:
     pairs = [(each.source, other.name if other else None) for each, other in joined(iter(planned), iter(scanned))]
 
     assert pairs == [("disk-1@a", "disk-1@a"), ("disk-1@c", None), ("disk-1@d", "disk-1@d")]
+
+
+def test_entry_is_joined_with_the_snapshot_of_its_name_on_another_volume() -> None:
+    moved = found("disk-1@a", parent="disk-2")
+
+    [(planned, now)] = joined(iter([entry("disk-1@a")]), iter([moved]))
+
+    assert now == moved
+    assert decide(planned, now, None, None) == Outcome(
+        "s1", State.FAILED, None, "changed_since_plan", "volume was disk-1, is disk-2"
+    )
+
+
+def test_entry_is_joined_with_the_snapshot_of_its_volume_if_several_have_its_name() -> None:
+    several = [found("daily", parent=volume) for volume in ("disk-0", "disk-1", "disk-2")]
+
+    assert [now for _, now in joined(iter([entry("daily")]), iter(several))] == [several[1]]
+
+
+def test_volume_that_the_plan_does_not_expect_is_no_change() -> None:
+    edited = replace(entry(), expect=replace(entry().expect, parent=None))
+
+    assert decide(edited, found(), None, None) == Send(edited)
+
+
+def test_snapshot_that_has_lost_its_volume_has_changed() -> None:
+    verdict = decide(entry(), found(parent=None), None, None)
+
+    assert isinstance(verdict, Outcome)
+    assert verdict.text == "volume was disk-1, is None"
