@@ -17,6 +17,7 @@ __all__ = [
     "BackendSnapshot",
     "BackendVolume",
     "Binding",
+    "Notes",
     "Unsafe",
     "belongs",
     "refuse_foreign",

@@ -28,12 +28,17 @@ class Row:
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """Return the key of the row among others: several hosts may have a snapshot of the same name."""
+        return self.source, self.host
 
-def read(path: Path) -> dict[str, Row]:
-    """Return the rows by their sources; raise `InvalidRequest`, which names the file, if it has none."""
+
+def read(path: Path) -> dict[tuple[str, str | None], Row]:
+    """Return the rows by their keys; raise `InvalidRequest`, which names the file, if it has none."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = {row.source: row for row in map(_row, _values(path, file)) if row is not None}
+            rows = {row.key: row for row in map(_row, _values(path, file)) if row is not None}
     except (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError) as error:
         raise errors.InvalidRequest(readable(f"{path} can't be read: {error}")) from error
     if not rows:

@@ -39,7 +39,7 @@ class Rules:
     forces: bool = False
     takes_chosen_ids: bool = False
     backend_name: str = "snapshot-%s"
-    rows: Mapping[str, Row] | None = None
+    rows: Mapping[tuple[str, str | None], Row] | None = None
     make_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
 
@@ -56,12 +56,18 @@ class Planner:
         """Yield the entries; the one that registers a volume comes before the snapshots of the volume."""
         missing = set(self._rules.rows or ())
         for found in selected:
-            if self._rules.rows is not None and not _is_in(self._rules.rows, found):
+            row = self._row(found)
+            if self._rules.rows is not None and row is None:
                 continue
-            missing.discard(found.name)
+            missing.discard(row.key if row else (found.name, None))
             yield from self._of_snapshot(found)
-        for source in sorted(missing):
-            yield Skip("", {"source-name": source}, "source_not_found", "no scanned backend has this snapshot")
+        for source, host in sorted(missing, key=str):
+            yield Skip(host or "", {"source-name": source}, "source_not_found", "no scanned backend has this snapshot")
+
+    def _row(self, found: Found) -> Row | None:
+        """Return the row of a snapshot: the one of its host, or one for any host."""
+        rows = self._rules.rows or {}
+        return rows.get((found.name, found.host)) or rows.get((found.name, None))
 
     def _of_snapshot(self, found: Found) -> Iterator[Entry]:
         if (skip := why_not(found, self._rules)) is not None:
@@ -79,7 +85,7 @@ class Planner:
         return self._volumes.get((host, parent)) or self._known_volume(host, parent)
 
     def _manage(self, found: Found, volume: str) -> Manage:
-        row = (self._rules.rows or {}).get(found.name) or Row(found.name)
+        row = self._row(found) or Row(found.name)
         chosen_id = self._rules.make_id() if self._rules.takes_chosen_ids else None
         return Manage(
             key=next(self._snapshot_keys),
@@ -123,11 +129,6 @@ def _skip(found: Found, why: str, text: str) -> Skip:
 
 def _code(reason: str) -> str:
     return next((code for start, code in _REASONS.items() if reason.startswith(start)), "not_safe")
-
-
-def _is_in(rows: Mapping[str, Row], found: Found) -> bool:
-    row = rows.get(found.name)
-    return row is not None and row.host in (None, found.host)
 
 
 def _renamed(found: Found, template: str, record_id: str) -> str:

@@ -1,5 +1,6 @@
 """The planner decides how each snapshot is managed, or why it is skipped."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,8 +82,12 @@ def test_new_name_is_exact_if_the_service_takes_ids() -> None:
     assert (entry.snapshot_id, entry.renamed_to) == ("6f3b", "disk-1@snap-6f3b")
 
 
+def by_key(*rows: Row) -> dict[tuple[str, str | None], Row]:
+    return {row.key: row for row in rows}
+
+
 def test_rows_choose_snapshots_and_their_names() -> None:
-    rows = {"disk-1@a": Row("disk-1@a", name="first", metadata={"k": "v"}), "disk-1@gone": Row("disk-1@gone")}
+    rows = by_key(Row("disk-1@a", name="first", metadata={"k": "v"}), Row("disk-1@gone"))
 
     _, managed, skipped = entries(found("disk-1@a"), found("disk-1@b"), rules=Rules(rows=rows))
 
@@ -94,7 +99,7 @@ def test_rows_choose_snapshots_and_their_names() -> None:
 
 def test_description_of_the_program_counts_unless_a_row_has_one() -> None:
     noted = [found(name, description="zypp(zypper)") for name in ("disk-1@a", "disk-1@b")]
-    rows = {"disk-1@a": Row("disk-1@a", description="mine"), "disk-1@b": Row("disk-1@b")}
+    rows = by_key(Row("disk-1@a", description="mine"), Row("disk-1@b"))
 
     made = entries(*noted, rules=Rules(name="{description}", rows=rows))[1:]
 
@@ -105,11 +110,22 @@ def test_description_of_the_program_counts_unless_a_row_has_one() -> None:
 
 
 def test_row_of_another_host_chooses_nothing() -> None:
-    rows = {"disk-1@a": Row("disk-1@a", host="storage-2@ceph")}
+    rows = by_key(Row("disk-1@a", host="storage-2@ceph"))
 
     [entry] = entries(found("disk-1@a"), rules=Rules(rows=rows))
 
     assert isinstance(entry, Skip)
+
+
+def test_rows_of_two_hosts_may_have_the_same_source() -> None:
+    hosts = (HOST, "storage-2@ceph")
+    rows = by_key(*(Row("disk-1@a", host, name=f"of {host}") for host in hosts))
+    scanned = [replace(found("disk-1@a"), host=host) for host in hosts]
+
+    made = entries(*scanned, rules=Rules(rows=rows))
+
+    assert [each.name for each in made if isinstance(each, Manage)] == [f"of {host}" for host in hosts]
+    assert not [each for each in made if isinstance(each, Skip)]
 
 
 def test_entries_survive_the_file() -> None:
