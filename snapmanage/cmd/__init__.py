@@ -15,5 +15,7 @@ try:
     sys.modules.setdefault("eventlet", None)  # type: ignore[arg-type]
     backend.init_backend(backend.BackendType.THREADING)
 except KeyboardInterrupt:
-    sys.stderr.write("interrupted; nothing was started\n")
+    from snapmanage.cmd.process import output
+
+    output.note("interrupted; nothing was started")
     raise SystemExit(130) from None

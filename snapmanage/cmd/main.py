@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from snapmanage import errors
+from snapmanage.cmd.process import output
 
 # The client commands; the extra `cli` has their libraries.
 CLIENT = {
@@ -23,8 +24,6 @@ CLIENT = {
 }
 # Libraries of the extra.
 LIBRARIES = frozenset({"cliff", "keystoneauth1", "openstack", "os_service_types", "prettytable", "rich", "yaml"})
-
-
 BY_SIGNAL = 130
 
 
@@ -37,7 +36,7 @@ def main() -> int:
     except KeyboardInterrupt:
         # An interrupted client command that has sent a request ends otherwise, and says how to continue.
         is_client = sys.argv[1:2] and sys.argv[1] in CLIENT
-        sys.stderr.write("interrupted; nothing was started\n" if is_client else "interrupted\n")
+        output.note("interrupted; nothing was started" if is_client else "interrupted")
         return BY_SIGNAL
 
 
@@ -72,8 +71,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that exits with 1 for wrong words: for a misspelt `apply`, 2 would mean that some entries failed."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: error: {message}\n")
+        self.exit(1, f"{self.format_usage()}{self.prog}: error: {message}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
@@ -93,8 +92,7 @@ def refusing(parser: argparse.ArgumentParser, code: int) -> argparse.ArgumentPar
     """Let the parser exit with a code if the options are wrong."""
 
     def refuse(message: str) -> NoReturn:
-        parser.print_usage(sys.stderr)
-        parser.exit(code, f"{parser.prog}: error: {message}\n")
+        parser.exit(code, f"{parser.format_usage()}{parser.prog}: error: {message}\n")
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser
