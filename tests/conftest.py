@@ -4,6 +4,7 @@ Each test uses its own part of a service: a database of its own (`database_url`,
 from `snapmanage.testing.services.process.unique`.
 """
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,10 @@ from tests.services.guests import trixie
 from tests.services.network.wiretap import Wiretap, wiretap
 from tests.services.storage import ceph as ceph_service
 from tests.services.storage import zfs_fuse as zfs_fuse_service
+
+# A shell without job control starts a run in the background with Ctrl-C ignored, and all processes would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.leaks", "tests.order", "tests.tiers"]
 
