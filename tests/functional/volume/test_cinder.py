@@ -1,8 +1,6 @@
 """Casts and calls of Cinder's API."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -199,31 +197,3 @@ def test_volume_of_an_upstream_api_is_listed_with_its_record(upstream_world: Wor
     [entry] = upstream_world.client.manageable_volumes()
 
     assert (entry["reason_not_safe"], entry["cinder_id"]) == ("already managed", SAMPLE_VOLUME.removeprefix("volume-"))
-
-
-READ_OBJECTS = """
-import json, sys
-from cinder import objects
-from cinder.objects.base import CinderObjectSerializer
-objects.register_all()
-read = CinderObjectSerializer().deserialize_entity(None, json.load(sys.stdin))
-print(json.dumps([[type(each).__name__, each.reference, each.size, each.safe_to_manage] for each in read]))
-"""
-
-
-@pytest.mark.parametrize(
-    ("method", "expected"),
-    [
-        ("get_manageable_volumes", ["ManageableVolume", {"source-name": SAMPLE_VOLUME}, 1, True]),
-        ("get_manageable_snapshots", ["ManageableSnapshot", {"source-name": SAMPLE_NAME}, 1, True]),
-    ],
-)
-def test_cinder_itself_reads_the_objects_of_a_list(upstream_world: World, method: str, expected: list[object]) -> None:
-    arguments = {"marker": None, "limit": 1, "offset": 0, "sort_keys": ["reference"], "sort_dirs": ["asc"]}
-
-    entries = upstream_world.bus.call_version(SERVER, "3.10", method, arguments | {"want_objects": True})
-
-    # Cinder imports eventlet, which the process of the tests refuses.
-    command = [sys.executable, "-c", READ_OBJECTS]
-    ended = subprocess.run(command, input=json.dumps(entries), capture_output=True, check=True, text=True, timeout=120)
-    assert json.loads(ended.stdout.splitlines()[-1]) == [expected]
