@@ -12,7 +12,7 @@ WITHOUT_QUOTES = "none"
 
 
 class CsvList(CSVLister):
-    """Prints rows as they come. cliff doubles each backslash, and no spreadsheet undoes that."""
+    """Prints rows as they come. cliff doubles each backslash, which a spreadsheet would show."""
 
     def emit_list(
         self,

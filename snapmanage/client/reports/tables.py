@@ -1,4 +1,4 @@
-"""Tables for people: only columns that say something, as wide as the terminal allows."""
+"""Tables for people: without empty columns, as wide as the terminal allows."""
 
 import argparse
 import shutil
@@ -18,7 +18,7 @@ _BORDER, _EDGE = 3, 1
 
 
 class Table(ListFormatter):
-    """Prints rows as a table, without the columns of `hidden` and those that say nothing, unless they are chosen.
+    """Prints rows as a table, without the columns of `hidden` and empty ones, unless they are chosen.
 
     On a narrow terminal, the columns of `secondary` are left out in their order. In place of a table without rows, it
     writes the sentence `nothing` to `notes`.
@@ -116,7 +116,7 @@ def _usable(columns: Sequence[str], width: int) -> int:
 
 
 def _shared(wishes: Sequence[int], total: int) -> list[int]:
-    """Share a total: small wishes are fulfilled, and the large ones get equal parts of the rest."""
+    """Share a total: a column with few characters gets all that it requires, the others get equal parts of the rest."""
     parts = [0] * len(wishes)
     for number, place in enumerate(sorted(range(len(wishes)), key=wishes.__getitem__)):
         parts[place] = min(wishes[place], total // (len(wishes) - number))

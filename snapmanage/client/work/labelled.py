@@ -1,4 +1,4 @@
-"""The records of a plan, found by its label: the truth about it, for every user and on every machine."""
+"""The records of a plan, found by its label, by each user and on each machine."""
 
 import json
 from collections.abc import Iterator, Mapping
