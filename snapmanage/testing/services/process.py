@@ -55,13 +55,18 @@ class Program:
         return self.process is not None and self.process.poll() is None
 
     def launch(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
-        """Start the command, and return at once."""
+        """Start the command, and return at once.
+
+        Its temporary files are in its own folder: a MariaDB that starts removes those of every other in the same one.
+        """
         user = unprivileged() if self.as_nobody else None
+        folder = str(self.folder)
+        known = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": folder, "TMPDIR": folder}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": str(self.folder)} | dict(environment or {}),
+                env=known | dict(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -75,7 +80,7 @@ class Program:
         """Run the command and wait for its end; fail unless it succeeds."""
         self.launch(command)
         assert self.process is not None
-        assert self.process.wait(START_SECONDS) == 0, f"{command[0]} failed:\n{self.log_tail()}"
+        assert self.process.wait(START_SECONDS) == 0, f"{command[0]} failed:\n{self.log_tail(60)}"
 
     def log_tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -56,7 +56,7 @@ def run_command(program: str, *arguments: str, environment: Mapping[str, str], i
 
     Its process is warm if another test starts the program in a new interpreter.
     """
-    known = {"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONWARNINGS": "ignore"} | dict(environment)
+    known = {"PATH": os.defpath, "HOME": "/dev/null", "PYTHONWARNINGS": "ignore"} | dict(environment)
     if is_warm:
         ended = client_programs.run(program, *arguments, environment=known)
     else:

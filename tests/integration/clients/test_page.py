@@ -14,7 +14,7 @@ from tests.integration.reader import DOCS, Reader
 
 PARTS = (DOCS / "how-to" / "clients.md").read_text().split("\n## ")
 PRINTED_FOLDER = "/tmp/clients"
-PLAIN = {"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONWARNINGS": "ignore"}
+PLAIN = {"PATH": os.defpath, "HOME": "/dev/null", "PYTHONWARNINGS": "ignore"}
 
 
 class PageReader(Reader):
