@@ -23,29 +23,10 @@ from snapmanage.bus.rabbit.declaring import declare
 from snapmanage.bus.rabbit.topology import Topology
 from snapmanage.core.outbox import Message
 from snapmanage.store.engine.database import Database, connect
-from snapmanage.testing.services.deployment import Deployment
+from snapmanage.testing.services.deployment import HOST, Deployment, configuration
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.process import running, scratch, unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
-
-HOST = "storage-1"
-
-CONFIGURATION = """\
-[DEFAULT]
-host = {host}
-enabled_backends = {backends}
-transport_url = {transport_url}
-control_exchange = {exchange}
-volume_topic = {volume_topic}
-notification_topics = {notification_topic}
-
-[database]
-connection = {database_url}
-
-[api]
-listen = 127.0.0.1:0
-{extra}
-"""
 
 
 class LargeMariaDB(MariaDB):
@@ -89,14 +70,10 @@ class Installation:
         self.names = Names(unique("exchange"), unique("volume"), (unique("notifications"),))
         self.database_url = database_url
         self.db: Database = connect(self.database_url)
-        settings = {"transport_url": world.rabbitmq.url, "database_url": self.database_url, "extra": extra}
-        settings |= {"exchange": self.names.exchange, "volume_topic": self.names.volume_topic}
-        self._configuration = CONFIGURATION.format(
-            host=HOST,
-            backends=", ".join(backends),
-            notification_topic=self.names.notification_topics[0],
-            **settings,
-        ) + "".join(f"\n[{name}]\n{backend}\n" for name in backends)
+        default = f"transport_url = {world.rabbitmq.url}\nvolume_topic = {self.names.volume_topic}\n"
+        default += f"notification_topics = {self.names.notification_topics[0]}"
+        sections = dict.fromkeys(backends, backend)
+        self._configuration = configuration(sections, self.names.exchange, database_url, default, more=extra)
 
     def __enter__(self) -> "Installation":
         self._processes = Deployment(self._scratch.__enter__(), self._configuration)

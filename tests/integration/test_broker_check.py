@@ -11,7 +11,7 @@ import requests
 
 from snapmanage.testing import needs
 from snapmanage.testing.services.daemon import Daemon
-from snapmanage.testing.services.deployment import CONFIGURATION, HOST, SERVER
+from snapmanage.testing.services.deployment import BACKEND, SERVER, configuration
 from snapmanage.testing.services.process import free_port, running, unique
 from snapmanage.testing.services.rabbitmq import PROGRAMS
 from snapmanage.testing.waiting import until
@@ -37,17 +37,12 @@ class Host:
         self.write(broker.management_url, broker.url)
 
     def write(self, management_url: str, transport_url: str) -> None:
-        text = CONFIGURATION.format(
-            host=HOST,
-            backend=SERVER.partition("@")[2],
-            transport_url=transport_url,
-            exchange=unique("exchange"),
-            database_url=f"sqlite:///{self.folder}/snapmanage.db",
-            backend_options=f"driver = file\ndirectory = {self.folder}/pool",
-        )
-        own = f"volume_topic = {self.topic}\nnotification_topics = {self.topic}-events\n"
-        own += f"broker_management_url = {management_url}\n"
-        (self.folder / "snapmanage.conf").write_text(text.replace("[DEFAULT]\n", f"[DEFAULT]\n{own}"))
+        default = f"transport_url = {transport_url}\nbroker_management_url = {management_url}\n"
+        default += f"volume_topic = {self.topic}\nnotification_topics = {self.topic}-events"
+        backends = {BACKEND: f"driver = file\ndirectory = {self.folder}/pool"}
+        database_url = f"sqlite:///{self.folder}/snapmanage.db"
+        text = configuration(backends, unique("exchange"), database_url, default)
+        (self.folder / "snapmanage.conf").write_text(text)
         assert self.daemon("manage").run("db", "sync").returncode == 0
 
     def daemon(self, main: str) -> Daemon:

@@ -23,24 +23,24 @@ VERSION = {"OpenStack-API-Version": "volume 3.71"}
 CONFIGURATION = """\
 [DEFAULT]
 host = {host}
-enabled_backends = {backend}
-transport_url = {transport_url}
+enabled_backends = {backends}
 control_exchange = {exchange}
+{default}
 
 [database]
 connection = {database_url}
 
 [api]
 listen = 127.0.0.1:0
-
+{more}
+"""
+# Pauses so short that a test need not wait for them.
+QUICK = """
 [operations]
 lease_seconds = 2
 scan_interval_seconds = 0.2
 heartbeat_seconds = 1
 retry_delay_seconds = 0.1
-
-[{backend}]
-{backend_options}
 """
 
 
@@ -54,6 +54,19 @@ class Surroundings:
 
 # The programs that start as warm processes; `warm` imports the modules of each.
 WARM = ("api", "audit", "manage", "volume")
+
+
+def configuration(
+    backends: Mapping[str, str], exchange: str, database_url: str, default: str = "", more: str = QUICK
+) -> str:
+    """Return the configuration of a deployment.
+
+    `backends` has the lines of each backend's section by its name, `default` those of the section `DEFAULT`, and `more`
+    is further lines of the section `api`, or further sections.
+    """
+    names, settings = ", ".join(backends), {"exchange": exchange, "database_url": database_url}
+    text = CONFIGURATION.format(host=HOST, backends=names, default=default, more=more, **settings)
+    return text + "".join(f"\n[{name}]\n{lines}\n" for name, lines in backends.items())
 
 
 class Deployment:
@@ -167,8 +180,7 @@ def deployed(
     surroundings: Surroundings | None = None,
 ) -> Iterator[Deployment]:
     """Run a deployment with one backend, with `lines` in its section."""
-    settings = {"transport_url": transport_url, "exchange": exchange, "database_url": database_url}
-    text = CONFIGURATION.format(host=HOST, backend=backend, backend_options=lines, **settings)
+    text = configuration({backend: lines}, exchange, database_url, f"transport_url = {transport_url}")
     deployment = Deployment(folder, text, f"{HOST}@{backend}", surroundings)
     try:
         deployment.start()

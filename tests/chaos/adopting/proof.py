@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from snapmanage.testing.services.deployment import HOST, Deployment
+from snapmanage.testing.services.deployment import HOST, Deployment, configuration
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.process import unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
@@ -17,19 +17,6 @@ from tests.chaos.adopting.backends import Backend
 from tests.chaos.adopting.clients import Client, Killed
 from tests.chaos.fleet import invariants
 
-CONFIGURATION = """\
-[DEFAULT]
-host = {host}
-enabled_backends = {backends}
-transport_url = {transport_url}
-control_exchange = {exchange}
-
-[database]
-connection = {database_url}
-
-[api]
-listen = 127.0.0.1:0
-"""
 STEPS = ("snapshot.manage.start", "snapshot.manage.end", "snapshot.unmanage.start", "snapshot.unmanage.end")
 
 
@@ -121,14 +108,9 @@ def adoption(
 ) -> Iterator[Adoption]:
     """Yield an adoption of the snapshots that are on the backends now."""
     database_url = database.database()
-    configuration = CONFIGURATION.format(
-        host=HOST,
-        backends=", ".join(backend.name for backend in backends),
-        transport_url=broker.url,
-        exchange=unique("exchange"),
-        database_url=database_url,
-    ) + "".join(f"\n[{backend.name}]\n{backend.options}\n" for backend in backends)
-    deployment = Deployment(folder, configuration, f"{HOST}@{backends[-1].name}")
+    sections = {backend.name: backend.options for backend in backends}
+    text = configuration(sections, unique("exchange"), database_url, f"transport_url = {broker.url}", more="")
+    deployment = Deployment(folder, text, f"{HOST}@{backends[-1].name}")
     engine = sa.create_engine(database_url, isolation_level="READ COMMITTED")
     try:
         deployment.start()

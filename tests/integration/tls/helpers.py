@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snapmanage.testing.services.daemon import Daemon
-from snapmanage.testing.services.deployment import BACKEND, CONFIGURATION, HOST, SERVER, Deployment
+from snapmanage.testing.services.deployment import BACKEND, SERVER, Deployment, configuration
 from tests.page_blocks import HOW_TO, adapted, block
 from tests.services.network.certificates import NAME, Certificate, Certificates
 from tests.services.network.tls_services import PASSWORD, TlsRabbitMQ, client_files, page_line
@@ -67,16 +67,9 @@ def deployed_with_users(
     (folder / "images").mkdir()
     for name in ("disk", "disk@daily", "disk@weekly"):
         (folder / "images" / name).write_bytes(b"data")
-    text = CONFIGURATION.format(
-        host=HOST,
-        backend=BACKEND,
-        transport_url="",
-        exchange=EXCHANGE,
-        database_url=database_url,
-        backend_options=f"driver = file\ndirectory = {folder}/images\n",
-    )
+    text = configuration({BACKEND: f"driver = file\ndirectory = {folder}/images"}, EXCHANGE, database_url)
     relay = f"[relay]\nin_process = {not separate_relay}\ninterval_seconds = 0.1\n"
-    deployment = SeparateUsers(folder, text.replace("transport_url = \n", "") + relay + lines, urls)
+    deployment = SeparateUsers(folder, text + relay + lines, urls)
     try:
         deployment.start()
         if separate_relay:
