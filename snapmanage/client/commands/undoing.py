@@ -22,7 +22,7 @@ from snapmanage.client.work.members import Members
 from snapmanage.client.work.undoing import Choice, Undoer, report_line
 from snapmanage.client.work.waiting import Deadline
 from snapmanage.core.values.ids import parse_uuid
-from snapmanage.core.values.text import printable
+from snapmanage.core.values.text import numbered, printable
 from snapmanage.files import new_file
 
 SAMPLES = 10
@@ -86,8 +86,9 @@ class Undo(ApiCommand):
         if statuses or undoer.volumes:
             report = _write_report(path, undoer)
             counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
-            snapshots = f"{statuses.total()} snapshots ({counts})" if statuses else "no snapshots"
-            reporter.line(f"{snapshots} and {len(undoer.volumes)} volumes to unmanage; {report} lists them")
+            snapshots = f"{numbered(statuses.total(), 'snapshot')} ({counts})" if statuses else "no snapshots"
+            volumes = numbered(len(undoer.volumes), "volume")
+            reporter.line(f"{snapshots} and {volumes} to unmanage; {report} lists them")
             running.require_yes(options.yes, reporter, self.app.stdin)
         remaining = undoer.run(options.parallel, opened)
         for record_id, reason in list(remaining.items())[:SAMPLES]:
@@ -124,8 +125,8 @@ def _warn_of_foreign(records: LabelledRecords, header: Header, reporter: Reporte
     if records.foreign:
         some = ", ".join(sorted(records.foreign)[:SAMPLES])
         reporter.line(
-            f"{len(records.foreign)} records have the metadata {LABEL_KEY}: {header.label}, but the plan has no entry "
-            f"for them, so they stay: {some}; undo {header.plan_id} unmanages them too"
+            f"{numbered(len(records.foreign), 'record has', 'records have')} the metadata {LABEL_KEY}: {header.label}, "
+            f"but no entry in the plan; not unmanaged: {some}; undo {header.plan_id} unmanages all"
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from snapmanage.client.plan.entries import Entry, Manage, RegisterVolume, Skip
 from snapmanage.core.origins import protection
-from snapmanage.core.values.text import cut, printable
+from snapmanage.core.values.text import cut, numbered, printable
 
 SAMPLES = 10
 LONGEST_SAMPLE = 100
@@ -53,9 +53,9 @@ class Tally:
         """Return the counts in one line."""
         why = ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
         parts = {
-            f"{_number(self.snapshots, 'snapshot')} to manage ({self.size_gb} GiB)": True,
+            f"{numbered(self.snapshots, 'snapshot')} to manage ({self.size_gb} GiB)": True,
             f"{self.retries} failed to retry": self.retries,
-            f"{_number(self.volumes, 'volume')} to register": True,
+            f"{numbered(self.volumes, 'volume')} to register": True,
             f"{self.changed} changed since the plan was made and not sent": self.changed,
             f"{self.skipped.total()} skipped ({why})": why,
         }
@@ -85,10 +85,6 @@ def _new_name(entry: Manage) -> str:
 def _counted(what: str, counts: "Counter[str]") -> Iterator[str]:
     for name, count in counts.most_common(SAMPLES):
         yield f"{what} {_shown(name)}: {count}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _shown(text: str, longest: int = LONGEST_SAMPLE) -> str:

@@ -26,6 +26,7 @@ from snapmanage.client.work.retrying import Retrier
 from snapmanage.client.work.selecting import scan
 from snapmanage.client.work.verdicts import CHANGED, STARTING, UNDONE, Retry, Send, decide, joined
 from snapmanage.client.work.waiting import Deadline
+from snapmanage.core.values.text import numbered
 
 # Entries in one request, if the service takes batches.
 BATCH = 200
@@ -211,7 +212,8 @@ class Applier:
 
     def _check_errors(self, count: int) -> None:
         if self.max_errors is not None and count > self.max_errors:
-            raise TooManyErrors(f"{count} entries have failed, more than --max-errors; no further entry is sent")
+            failed = numbered(count, "entry has", "entries have")
+            raise TooManyErrors(f"{failed} failed, more than --max-errors; no further entry is sent")
 
     def _until_stopped(self, parts: Iterator[Sequence[tuple[Manage, str]]]) -> Iterator[Sequence[tuple[Manage, str]]]:
         for part in parts:

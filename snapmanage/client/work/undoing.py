@@ -20,6 +20,7 @@ from snapmanage.client.work.labelled import GONE, LabelledRecords
 from snapmanage.client.work.parallel import in_parallel
 from snapmanage.client.work.verdicts import ENDING, FAILED_STATUS
 from snapmanage.client.work.waiting import Deadline, TimedOut
+from snapmanage.core.values.text import numbered
 
 UNMANAGING = "unmanaging"
 _REMEDY = "check the server of their backend; if snapmanage serves this Cinder, remove their records in its database"
@@ -139,7 +140,9 @@ class Undoer:
                     if not now:
                         return
             except TimedOut as error:
-                raise TimedOut(f"{error}: {pending} snapshots are still {UNMANAGING}; {_REMEDY}") from None
+                raise TimedOut(
+                    f"{error}: {numbered(pending, 'snapshot is', 'snapshots are')} still {UNMANAGING}; {_REMEDY}"
+                ) from None
 
     def _remaining(self) -> dict[str, str]:
         """Return the records that were chosen and still exist, with their reasons."""

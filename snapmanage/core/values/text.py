@@ -43,6 +43,11 @@ def cut(text: str, longest: int = LONGEST_SHOWN) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
+def numbered(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun, such as `1 snapshot` or `2 snapshots`; `many` is the plural if not `one` and s."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def time_text(moment: datetime) -> str:
     """Return a time in UTC in the format of the Block Storage API, which has no time zone."""
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds")

@@ -117,7 +117,7 @@ def test_undo_of_a_plan_that_has_registered_only_volumes_reports_them(shell: She
     code, lines = undo(shell, plan)
 
     assert code == 0
-    assert lines[0].startswith("no snapshots and 1 volumes to unmanage; ")
+    assert lines[0].startswith("no snapshots and 1 volume to unmanage; ")
     assert world.client.get("volumes").json()["volumes"] == []
 
 

@@ -89,3 +89,8 @@ def test_walk_of_a_very_deep_value_does_not_recurse() -> None:
 
 def test_walk_yields_keys_and_values_with_their_levels() -> None:
     assert list(text.walk({"a": "b"}))[1:] in ([(1, "a"), (1, "b")], [(1, "b"), (1, "a")])
+
+
+def test_number_has_its_noun_in_the_singular_or_the_plural() -> None:
+    assert [text.numbered(count, "volume") for count in (0, 1, 2)] == ["0 volumes", "1 volume", "2 volumes"]
+    assert [text.numbered(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]
