@@ -1,16 +1,17 @@
 """The common part of `apply` and `undo`: their options, the typed yes, and their exit codes."""
 
 import argparse
+import io
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from snapmanage import errors
 from snapmanage.client.api.http import Api, Interrupted
 from snapmanage.client.events import Reporter
-from snapmanage.client.work.interruption import answering, stopping
+from snapmanage.client.work.interruption import answering, stopping, wait_until_readable
 from snapmanage.core.values.text import cut
 
 # 1 is an error before anything has started.
@@ -63,8 +64,8 @@ def require_yes(is_confirmed: bool, reporter: Reporter, stdin: TextIO | None) ->
     """Raise `InvalidRequest` unless `--yes` is given, or the first line of the input is yes."""
     if is_confirmed:
         return
-    reporter.line("Type yes to start:")
     with answering():
+        reporter.line("Type yes to start:")
         answer = _answer(stdin)
     if answer != "yes":
         raise errors.InvalidRequest("nothing was started; type yes, pipe it (echo yes | snapmanage …), or add --yes")
@@ -72,8 +73,12 @@ def require_yes(is_confirmed: bool, reporter: Reporter, stdin: TextIO | None) ->
 
 def _answer(stdin: TextIO | None) -> str:
     """Return the first line of an input without blanks around it; empty for one that is closed, or not text."""
+    if stdin is None:
+        return ""
+    with suppress(io.UnsupportedOperation):  # an input without a descriptor, in memory, never blocks
+        wait_until_readable(stdin)
     try:
-        return stdin.readline(LONGEST_ANSWER).strip() if stdin else ""
+        return stdin.readline(LONGEST_ANSWER).strip()
     except UnicodeDecodeError:
         return ""
 

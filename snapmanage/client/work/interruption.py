@@ -1,10 +1,13 @@
 """End a command at Ctrl-C or SIGTERM between two requests, so that the journal is whole."""
 
+import select
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 from snapmanage.client.api.http import Interrupted
 
@@ -31,11 +34,29 @@ def stopping(stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Let Ctrl-C end the wait for a person's answer at once; raise `Interrupted` then."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let a signal end the wait for a person's answer at once; raise `Interrupted` then, or after an earlier signal."""
+    before = {each: signal.signal(each, signal.default_int_handler) for each in SIGNALS}
     try:
+        if before[signal.SIGINT] == signal.SIG_DFL:  # `stopping` has received a first signal
+            raise KeyboardInterrupt
         yield
     except KeyboardInterrupt:
         raise Interrupted("interrupted; nothing was started") from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def wait_until_readable(stream: TextIO) -> None:
+    """Return when an input can be read, or run the handler of a signal.
+
+    Python runs a handler between two of its instructions: after a signal just before `read`, `read` would still block.
+    """
+    inside, outside = socket.socketpair()
+    with inside, outside:
+        outside.setblocking(False)
+        before = signal.set_wakeup_fd(outside.fileno())
+        try:
+            select.select([stream.fileno(), inside.fileno()], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
