@@ -34,7 +34,11 @@ def in_pieces(environ: Any, start_response: Any) -> Iterator[bytes]:
 
 @dataclass
 class Held:
-    """Answers with `early` bytes before it waits, and with the length of the request's body after that."""
+    """Waits for `release`, then answers with the length of the request's body.
+
+    The first answer begins with `early` bytes, before the wait. The answers after it must not fill the memory for
+    unread answers, or the server would disconnect the first client.
+    """
 
     early: int = 0
     running: threading.Event = field(default_factory=threading.Event)
@@ -42,8 +46,9 @@ class Held:
 
     def __call__(self, environ: Any, start_response: Any) -> Iterator[bytes]:
         length = str(len(environ["wsgi.input"].read())).encode()
-        start_response("200 OK", [("Content-Length", str(self.early + len(length)))])
-        yield b"x" * self.early
+        early = b"" if self.running.is_set() else b"x" * self.early
+        start_response("200 OK", [("Content-Length", str(len(early + length)))])
+        yield early
         self.running.set()
         self.release.wait(20)
         yield length

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage.api.serving import acceptor
 from snapmanage.api.serving.acceptor import MOST_HELD, OTHER_FILES
 from snapmanage.api.serving.parser import LARGEST_HEAD
 from snapmanage.api.serving.server import HttpServer
@@ -53,10 +54,24 @@ def flooded(application: Held, *first: bytes) -> Iterator[tuple[list[socket.sock
         stack.callback(application.release.set)
         server.start(application, LARGEST_BODY)
         clients = [stack.enter_context(connected(server.address)) for _ in range(len(first) + count)]
-        for client, data in zip(clients, [*first, *[check(LARGEST_BODY)] * count], strict=True):
+        for client, data in zip(clients, first, strict=False):
             client.sendall(data)
             assert application.running.wait(20)
+        await_check(server.address)  # from here on the first clients have waited longest
+        for client in clients[len(first) :]:
+            client.sendall(check(LARGEST_BODY))
         yield clients[: len(first)], clients[len(first) :]
+
+
+def await_check(address: str) -> None:
+    """Wait until the server has looked at all connections: it does so before it reads what a client sends later."""
+    assert RawAnswer.of(sent(address, b"no request\r\n\r\n")).status == 400
+
+
+@pytest.fixture
+def checks_at_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server look at the phases of all connections at each event, not four times a second."""
+    monkeypatch.setattr(acceptor, "CHECK_SECONDS", 0)
 
 
 @contextmanager
@@ -102,7 +117,9 @@ def test_large_requests_that_wait_for_a_thread_are_refused_beyond_the_bound(capl
     assert "repeat this one later" in json.loads(refused[0].body)["serviceUnavailable"]["message"]
 
 
-def test_flood_cuts_no_answer_that_a_thread_writes(caplog: pytest.LogCaptureFixture) -> None:
+def test_flood_cuts_no_answer_that_a_thread_writes(
+    checks_at_each_event: None, caplog: pytest.LogCaptureFixture
+) -> None:
     application = Held(UNREAD_BYTES)
     with flooded(application, check(LARGEST_BODY)) as ([client], _):
         until(lambda: WARNING in caplog.text, "a refusal")
