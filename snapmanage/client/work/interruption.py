@@ -34,7 +34,7 @@ def stopping(stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Let a signal end the wait for a person's answer at once; raise `Interrupted` then, or after an earlier signal."""
+    """Raise `Interrupted` at once if a signal arrives during a question, or has arrived before it."""
     before = {each: signal.signal(each, signal.default_int_handler) for each in SIGNALS}
     try:
         if before[signal.SIGINT] == signal.SIG_DFL:  # `stopping` has received a first signal
@@ -48,9 +48,10 @@ def answering() -> Iterator[None]:
 
 
 def wait_until_readable(stream: TextIO) -> None:
-    """Return when an input can be read, or run the handler of a signal.
+    """Wait until an input can be read, or a signal arrives.
 
-    Python runs a handler between two of its instructions: after a signal just before `read`, `read` would still block.
+    Python runs the handler of a signal between two of its instructions. If the signal arrives right before the system
+    call `read`, that call would block first.
     """
     inside, outside = socket.socketpair()
     with inside, outside:

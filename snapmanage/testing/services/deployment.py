@@ -64,8 +64,14 @@ def configuration(
     `backends` has the lines of each backend's section by its name, `default` those of the section `DEFAULT`, and `more`
     is further lines of the section `api`, or further sections.
     """
-    names, settings = ", ".join(backends), {"exchange": exchange, "database_url": database_url}
-    text = CONFIGURATION.format(host=HOST, backends=names, default=default, more=more, **settings)
+    text = CONFIGURATION.format(
+        host=HOST,
+        backends=", ".join(backends),
+        exchange=exchange,
+        default=default,
+        database_url=database_url,
+        more=more,
+    )
     return text + "".join(f"\n[{name}]\n{lines}\n" for name, lines in backends.items())
 
 

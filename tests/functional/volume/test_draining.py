@@ -194,6 +194,6 @@ def test_operation_that_is_accepted_for_a_finished_worker_is_released(world: Wor
 
     accept_for(world, worker, snapshot_id)
 
-    # The server's own worker may have claimed it since.
+    # The server's own worker may have claimed the operation since.
     assert world.record(snapshot_id).claimed_by != worker.id.name
     assert world.await_settled(snapshot_id)["status"] == "available"

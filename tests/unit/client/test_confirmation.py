@@ -1,4 +1,4 @@
-"""`apply` and `undo` start after `--yes`, or after a line with yes, typed or piped."""
+"""`apply` and `undo` start after `--yes`, or after a line with yes, typed or piped; a signal ends the question."""
 
 import io
 import os
@@ -6,6 +6,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TextIO
 
 import pytest
@@ -50,7 +51,7 @@ def test_option_replaces_the_line() -> None:
 
 
 class SignalWhenShown(io.StringIO):
-    """A screen whose reader sends a signal as soon as text appears."""
+    """A screen at which a signal arrives with each text."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__()
@@ -63,10 +64,16 @@ class SignalWhenShown(io.StringIO):
 
 @pytest.fixture
 def silent() -> Iterator[TextIO]:
-    """An input in which nobody types."""
+    """An open input without a line; it ends after some seconds, so that a test fails if a signal is lost."""
     reading, writing = os.pipe()
-    with open(reading) as stream, open(writing, "wb"):
+    end = threading.Timer(PATIENCE_SECONDS, os.close, [writing])
+    end.start()
+    with open(reading) as stream:
         yield stream
+    end.cancel()
+    end.join()
+    with suppress(OSError):  # the timer may have closed it
+        os.close(writing)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -95,8 +102,22 @@ def test_signal_just_before_the_wait_for_the_answer_starts_nothing(
         require_yes(False, Reporter(io.StringIO()), silent)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_after_the_answer_ends_the_command_between_two_requests(number: signal.Signals) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"yes\n")
+    os.close(writing)
+    stop = threading.Event()
+    with open(reading) as stdin, stopping(stop):
+        require_yes(False, Reporter(io.StringIO()), stdin)
+        signal.raise_signal(number)
+
+        assert stop.wait(PATIENCE_SECONDS)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
 def signalled_first(wait: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `wait` with a signal before it, which Python handles after it, as where only the kernel has seen it."""
+    """Return `wait` with a signal right before its system call, for which Python runs the handler after the call."""
 
     def signal_and_wait(*streams: Any) -> Any:
         caught: list[BaseException] = []
@@ -104,8 +125,8 @@ def signalled_first(wait: Callable[..., Any]) -> Callable[..., Any]:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt as error:
             caught.append(error)
-        ready = wait(*streams, PATIENCE_SECONDS)
-        assert any(ready), "the signal did not end the wait"
+        ready = wait(*streams)
+        assert streams[0][0] not in ready[0], "only the end of the input ended the wait"
         if caught:
             raise caught[0]
         return ready

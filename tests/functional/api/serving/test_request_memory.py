@@ -57,14 +57,17 @@ def flooded(application: Held, *first: bytes) -> Iterator[tuple[list[socket.sock
         for client, data in zip(clients, first, strict=False):
             client.sendall(data)
             assert application.running.wait(20)
-        await_check(server.address)  # from here on the first clients have waited longest
+        await_loop(server.address)
         for client in clients[len(first) :]:
             client.sendall(check(LARGEST_BODY))
         yield clients[: len(first)], clients[len(first) :]
 
 
-def await_check(address: str) -> None:
-    """Wait until the server has looked at all connections: it does so before it reads what a client sends later."""
+def await_loop(address: str) -> None:
+    """Wait until the loop of the server has handled the events before this request.
+
+    With `checks_at_each_event` it then knows the phases of all connections.
+    """
     assert RawAnswer.of(sent(address, b"no request\r\n\r\n")).status == 400
 
 
