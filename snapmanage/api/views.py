@@ -185,6 +185,8 @@ def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> 
         "reason": _reason(request, snapshot),
         "reason_code": snapshot.reason_code,
         "next_attempt_at": _time(snapshot.due_at) if waiting else None,
+        "batch_position": snapshot.batch_position,
+        "batch_size": snapshot.batch_size,
         "events": [_event(entry, request.is_admin) for entry in entries],
     }
 

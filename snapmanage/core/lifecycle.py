@@ -36,6 +36,8 @@ R = TypeVar("R", bound=Record)
 _SETTLED = (Status.AVAILABLE, Status.ERROR)
 # The keys of a record that doesn't own its object.
 _NOT_OWNED = {"reference_key": None, "identity_key": None}
+# The fields of a record on which no batch of the driver is at work.
+_NO_BATCH = {"batch_position": None, "batch_size": None}
 
 
 def request(record: R) -> R:
@@ -94,14 +96,16 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         started_at=now if first else record.started_at,
         updated_at=now,
         step_at=now,
+        **_NO_BATCH,
     )
     event = events.announce(claimed, Step.START, now) if first and isinstance(claimed, Snapshot) else None
     return Change(record, claimed, event)
 
 
-def renew(record: R, now: datetime, lease: timedelta) -> Change[R]:
-    """Extend the lease of a claim while the driver works."""
-    return Change(record, changed(record, due_at=now + lease))
+def renew(record: R, now: datetime, lease: timedelta, position: tuple[int, int] | None = None) -> Change[R]:
+    """Extend the lease of a claim while the driver works; `position` is that in a batch, and the batch's size."""
+    batch_position, batch_size = position or (None, None)
+    return Change(record, changed(record, due_at=now + lease, batch_position=batch_position, batch_size=batch_size))
 
 
 def resolve(
@@ -130,6 +134,7 @@ def resolve(
             metadata=with_origin(snapshot.metadata, found.name, origin),
             identity_key=owner_key(storage or snapshot.location.server, found.identity),
             due_at=due_at,
+            **_NO_BATCH,
         ),
     )
 
@@ -171,6 +176,7 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
             reason_code=error.code,
             updated_at=now,
             step_at=now,
+            **_NO_BATCH,
         )
         return Change(record, backed_off)
     return _settle_in_error(record, error, now)
@@ -179,9 +185,8 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
 def release(record: R, now: datetime) -> Change[R]:
     """Release a claim, so that another worker can claim it before later operations; don't count the attempt."""
     due_at = record.started_at or now
-    return Change(
-        record, changed(record, attempt=record.attempt - 1, claimed_by=None, due_at=due_at, updated_at=now, step_at=now)
-    )
+    times = {"due_at": due_at, "updated_at": now, "step_at": now}
+    return Change(record, changed(record, attempt=record.attempt - 1, claimed_by=None, **times, **_NO_BATCH))
 
 
 def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool = False) -> Change[Snapshot]:
@@ -249,6 +254,7 @@ def _settle(record: R, status: Status, now: datetime, **fields: Any) -> Change[R
             "reason_code": None,
             "updated_at": now,
             "step_at": now,
+            **_NO_BATCH,
             **fields,
         },
     )

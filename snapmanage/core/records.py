@@ -59,7 +59,8 @@ class Record:
     is claimed, the end of the back-off after a failure. It is None if the record is settled, or not accepted yet.
     `reference_key` and `identity_key` are unique; they are None if the record doesn't own its object.
     `step_at` is the time of the last step of an operation: unlike `updated_at`, it is no time of an edit. It is None
-    before the first step, and in a row of an earlier release.
+    before the first step, and in a row of an earlier release. `batch_position` and `batch_size` tell how far the driver
+    is in a batch that takes longer than a renewal of the lease; they are None at any other time.
     """
 
     id: str
@@ -81,6 +82,8 @@ class Record:
     claimed_by: str | None = None
     reason: str | None = None
     reason_code: str | None = None
+    batch_position: int | None = None
+    batch_size: int | None = None
 
     backend_id: str | None = None
     backend_name: str | None = None

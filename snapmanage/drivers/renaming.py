@@ -1,8 +1,8 @@
 """The one procedure with which drivers rename an object, safely and repeatably.
 
 Most backends rename by name, but records know objects by identity. So every driver has two primitives, `look` and
-`rename`, and this module calls them in the safe order: look, rename, look again. `snapmanage.core.backend` decides
-which objects may be renamed at all.
+`rename`, and this module calls them in the safe order: look, rename, look again. One look serves a whole batch, before
+and after its renames. `snapmanage.core.backend` decides which objects may be renamed at all.
 
 **Late renames.** A worker may stop between its look and its rename, and continue when its claim has long passed to
 another worker. It may then still rename once. That is safe: the rename moves the object with the old name to the name
@@ -12,23 +12,35 @@ had been unmanaged meanwhile, it now has the managed name while it is unmanaged.
 unchanged, so it can be managed again, or renamed by hand.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from snapmanage import crash, errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.crash import Point
+from snapmanage.drivers.batch import raise_or_return, working_on
 
-__all__ = ["Renamer", "manage", "relocated", "unmanage"]
+__all__ = ["Renamer", "manage", "manage_many", "relocated", "unmanage", "unmanage_many"]
+
+A = TypeVar("A")
+End = BackendSnapshot | errors.SnapmanageError
+Seen = Mapping[str, BackendSnapshot | errors.SnapmanageError]
 
 
 class Renamer(Protocol):
-    """The two primitives of a driver."""
+    """The two primitives of a driver.
 
-    def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
+    A renamer may also have `is_still(name: str, identity: str) -> bool`, which returns whether a name still belongs to
+    an object, where the backend can tell this at little cost. It is called right before each rename, which in a
+    batch may be long after the look.
+    """
+
+    def look(self, *names: str) -> Mapping[str, BackendSnapshot | errors.SnapmanageError]:
         """Return the present object of each name, even if it is not a snapshot; leave out free names.
 
-        If one look can't cover all names, look at them in the order given.
+        If one look can't cover all names, look at them in the order given. An error in the place of an object concerns
+        only the operations with that name; an error that is raised concerns them all.
         """
 
     def rename(self, old: str, new: str) -> None:
@@ -37,13 +49,14 @@ class Renamer(Protocol):
 
 def manage(names: Renamer, binding: Binding) -> BackendSnapshot:
     """Rename the object to `managed_name`, as `Driver.manage_snapshot` requires."""
-    found = _own(names, binding.identity, binding.original_name, binding.managed_name)
-    if binding.managed_name in found:
-        return found[binding.managed_name]
-    if binding.original_name not in found:
-        raise _gone(binding.original_name)
-    refuse_unsafe(found[binding.original_name])
-    return _rename(names, binding.identity, binding.original_name, binding.managed_name)
+    [result] = manage_many(names, [binding])
+    return raise_or_return(result)
+
+
+def manage_many(names: Renamer, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
+    """Rename each object to its `managed_name`, as `BatchDriver.manage_snapshots` requires."""
+    moves = [_Move(each, each.original_name, each.managed_name) for each in bindings]
+    return _carry_out(names, moves, _finished_manage, lambda end: end)
 
 
 def unmanage(names: Renamer, binding: Binding) -> bool:
@@ -51,18 +64,14 @@ def unmanage(names: Renamer, binding: Binding) -> bool:
 
     Return whether it had one of the two names. If not, it is gone, has another name, or is elsewhere.
     """
-    found = _own(names, binding.identity, binding.managed_name, binding.original_name)
-    managed = found.get(binding.managed_name)
-    if managed is None or binding.original_name == binding.managed_name:
-        return bool(found)
-    # An unusable snapshot is renamed too; only one in use is refused.
-    if managed.unsafe is Unsafe.IN_USE:
-        refuse_unsafe(managed)
-    try:
-        _rename(names, binding.identity, binding.managed_name, binding.original_name)
-    except errors.SourceNotFound:
-        return False
-    return True
+    [result] = unmanage_many(names, [binding])
+    return raise_or_return(result)
+
+
+def unmanage_many(names: Renamer, bindings: Sequence[Binding]) -> list[bool | errors.SnapmanageError]:
+    """Rename each object back to its `original_name`; return the result of `unmanage` for each, or its error."""
+    moves = [_Move(each, each.managed_name, each.original_name) for each in bindings]
+    return _carry_out(names, moves, _finished_unmanage, _end_of_unmanage)
 
 
 def relocated(binding: Binding, located: Iterable[BackendObject], separator: str) -> Binding | None:
@@ -79,36 +88,168 @@ def relocated(binding: Binding, located: Iterable[BackendObject], separator: str
     return None
 
 
-def _own(names: Renamer, identity: str, old: str, new: str) -> dict[str, BackendSnapshot]:
-    """Return the object with this identity, by those of the two names that it has.
+@dataclass(frozen=True)
+class _Move:
+    """The rename of one object of a batch."""
 
-    The old name is looked at first, so that another worker's rename can't hide the object.
+    binding: Binding
+    old: str
+    new: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset((self.old, self.new))
+
+    def own(self, seen: Seen) -> dict[str, BackendSnapshot]:
+        """Return the object of the move, by those of its two names that it has; raise the error of a name."""
+        found = {name: raise_or_return(seen[name]) for name in (self.old, self.new) if name in seen}
+        return {name: each for name, each in found.items() if each.identity == self.binding.identity}
+
+
+def _carry_out(
+    names: Renamer,
+    moves: Sequence[_Move],
+    finished: Callable[[_Move, Seen], A | None],
+    end: Callable[[End], A | errors.SnapmanageError],
+) -> list[A | errors.SnapmanageError]:
+    """Carry out a batch and return the results in the order of the moves.
+
+    `finished` returns the result of a move that needs no rename, and `end` that of one that was renamed.
     """
-    return {name: found for name, found in names.look(old, new).items() if found.identity == identity}
+    results: dict[int, A | errors.SnapmanageError] = {}
+    for numbers in _rounds(moves):
+        results |= zip(numbers, _round(names, [moves[number] for number in numbers], finished, end), strict=True)
+    return [results[number] for number in range(len(moves))]
 
 
-def _rename(names: Renamer, identity: str, old: str, new: str) -> BackendSnapshot:
-    """Rename, then decide by the objects that now have the names, and not by the result of the rename."""
+def _rounds(moves: Sequence[_Move]) -> Iterator[list[int]]:
+    """Yield the numbers of the moves of each round, in which no name occurs twice.
+
+    A move whose name an earlier move has waits for the next round, since the look of a round shows it the state before
+    that move.
+    """
+    waiting = list(range(len(moves)))
+    while waiting:
+        used: set[str] = set()
+        now, later = list[int](), list[int]()
+        for number in waiting:
+            (now if used.isdisjoint(moves[number].names) else later).append(number)
+            used |= moves[number].names
+        yield now
+        waiting = later
+
+
+def _round(
+    names: Renamer,
+    moves: Sequence[_Move],
+    finished: Callable[[_Move, Seen], A | None],
+    end: Callable[[End], A | errors.SnapmanageError],
+) -> list[A | errors.SnapmanageError]:
+    """Look once, carry out the renames that are due, and look once more."""
+    seen = _look(names, moves)
+    crash.at(Point.BATCH_LOOKED)
+    results = [_unless_refused(finished, move, seen) for move in moves]
+    due = [move for move, result in zip(moves, results, strict=True) if result is None]
+    ends = iter(_rename(names, due) if due else ())
+    return [end(next(ends)) if result is None else result for result in results]
+
+
+def _look(names: Renamer, moves: Sequence[_Move]) -> Seen:
+    """Look at the old names first, so that another worker's rename can't hide an object."""
+    return names.look(*(move.old for move in moves), *(move.new for move in moves))
+
+
+def _unless_refused(
+    finished: Callable[[_Move, Seen], A | None], move: _Move, seen: Seen
+) -> A | errors.SnapmanageError | None:
+    try:
+        return finished(move, seen)
+    except errors.SnapmanageError as refusal:
+        return refusal
+
+
+def _finished_manage(move: _Move, seen: Seen) -> BackendSnapshot | None:
+    """Return the object if it has its managed name; raise an error if it is gone or must not be renamed."""
+    own = move.own(seen)
+    if move.new in own:
+        return own[move.new]
+    if move.old not in own:
+        raise _gone(move.old)
+    refuse_unsafe(own[move.old])
+    return None
+
+
+def _finished_unmanage(move: _Move, seen: Seen) -> bool | None:
+    """Return whether the object is there, if it hasn't got its managed name; raise an error if it is in use."""
+    own = move.own(seen)
+    managed = own.get(move.old)
+    if managed is None or move.old == move.new:
+        return bool(own)
+    # An unusable snapshot is renamed too; only one in use is refused.
+    if managed.unsafe is Unsafe.IN_USE:
+        refuse_unsafe(managed)
+    return None
+
+
+def _end_of_unmanage(end: End) -> bool | errors.SnapmanageError:
+    if isinstance(end, errors.SourceNotFound):
+        return False
+    return end if isinstance(end, errors.SnapmanageError) else True
+
+
+def _rename(names: Renamer, moves: Sequence[_Move]) -> list[End]:
+    """Rename one after the other, then judge each by the objects that now have the names."""
+    failures: list[errors.SnapmanageError | None] = []
+    for move in moves:
+        last = failures[-1] if failures else None
+        # A backend that doesn't answer is not asked again for each of the rest.
+        failures.append(last if isinstance(last, errors.BackendUnavailable) else _try(names, move))
+    crash.at(Point.BATCH_RENAMED)
+    try:
+        seen = _look(names, moves)
+    except errors.SnapmanageError as failure:
+        return [failure] * len(moves)
+    return [_judge(names, move, failure, seen) for move, failure in zip(moves, failures, strict=True)]
+
+
+def _try(names: Renamer, move: _Move) -> errors.SnapmanageError | None:
+    """Rename if the old name is still that of the object; return the failure."""
+    working_on(move.binding)
     crash.at(Point.RENAMING)
+    is_still = getattr(names, "is_still", None)
     failure: errors.SnapmanageError | None = None
     try:
-        names.rename(old, new)
+        if is_still is not None and not is_still(move.old, move.binding.identity):
+            raise _gone(move.old)
+        names.rename(move.old, move.new)
     except errors.SnapmanageError as raised:
         failure = raised
     crash.at(Point.RENAMED)
-    seen = names.look(old, new)
-    if new in seen and seen[new].identity == identity:
-        return seen[new]
-    if failure is None and new in seen and old not in seen:
-        # Another object took the old name after the first look, and was moved; restore its name.
-        names.rename(new, old)
-    if old not in seen or seen[old].identity != identity:
-        raise _gone(old)
+    return failure
+
+
+def _judge(names: Renamer, move: _Move, failure: errors.SnapmanageError | None, seen: Seen) -> End:
+    """Return how a rename ended: by the objects that have the names now, and not by the result of the rename."""
+    try:
+        own = move.own(seen)
+        if move.new in own:
+            return own[move.new]
+        if failure is None and move.new in seen and move.old not in seen:
+            # Another object took the old name after the first look, and was moved; restore its name.
+            names.rename(move.new, move.old)
+    except errors.SnapmanageError as error:
+        return error
+    if move.old not in own:
+        return _gone(move.old)
     if failure is None:
-        raise errors.BackendError(f"the backend reported the rename of {old!r} to {new!r} as done, but changed nothing")
-    if new in seen:
-        raise errors.NameTaken(f"another object is named {new!r}; rename it, so that {old!r} can get that name")
-    raise failure
+        return errors.BackendError(
+            f"the backend reported the rename of {move.old!r} to {move.new!r} as done, but changed nothing"
+        )
+    if move.new in seen:
+        return errors.NameTaken(
+            f"another object is named {move.new!r}; rename it, so that {move.old!r} can get that name"
+        )
+    return failure
 
 
 def _gone(name: str) -> errors.SourceNotFound:

@@ -1,7 +1,8 @@
 """Claims of workers on due operations: claim, renew, release. Each function claims a batch in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from snapmanage import crash
 from snapmanage.core import lifecycle
@@ -10,6 +11,8 @@ from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import records
+
+NO_POSITIONS: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,19 @@ def claim(app: Application, worker: WorkerId, limit: int, projects_first: Sequen
     return app.run(work)
 
 
-def renew(app: Application, held: Sequence[Record]) -> None:
-    """Extend the leases of the operations that the driver still works on."""
+def renew(
+    app: Application, held: Sequence[Record], positions: Mapping[str, tuple[int, int]] = NO_POSITIONS
+) -> list[Record]:
+    """Extend the leases of the operations that the driver still works on; return the records that are still held.
 
-    def work(tx: Transaction) -> None:
-        tx.write_changes([lifecycle.renew(record, tx.now, tx.rules.lease) for record in held])
+    `positions` has the position in a batch, and the batch's size, by the id of a record.
+    """
 
-    if held:
-        app.run(work)
+    def work(tx: Transaction) -> list[Record]:
+        changes = [lifecycle.renew(each, tx.now, tx.rules.lease, positions.get(each.id)) for each in held]
+        return [change.after for change in tx.write_changes(changes)]
+
+    return app.run(work) if held else []
 
 
 def release(app: Application, held: Sequence[Record]) -> None:

@@ -1,86 +1,147 @@
 """Call a driver from several threads, measure the calls, and abandon those that hang."""
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from snapmanage.core.values.logfields import fields
+from snapmanage.drivers.batch import Progress, reported
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
+from snapmanage.volume import steps
+from snapmanage.volume.steps import Step
+from snapmanage.volume.waiting import Lane, Waiting
 
 LOG = logging.getLogger(__name__)
 
-# Weight of the newest call in the mean duration.
+# Weight of the newest operation in the mean duration.
 NEWEST_WEIGHT = 0.1
 # Seconds that a step is assumed to take until a call has been measured.
 ASSUMED_SECONDS = 1.0
 # The pool replaces hung threads until this many times its size hang.
 HUNG_POOLS = 4
+# A batch has as many operations as the driver finishes in this time: with fewer, the looks at the backend would count;
+# with more, an operation that arrives after the start of the batch would wait for longer.
+BATCH_SECONDS = 30.0
 
-Step = Resolution | Outcome
+Answer = Resolution | Outcome
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How a driver is called: from how many threads, with how many operations of one kind at a time and in a call."""
+
+    threads: int
+    calls_of_a_step: int
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the driver: its operations, and how far it is."""
+
+    step: Step
+    claimed: Sequence[Claimed]
+    started: float = field(default_factory=time.monotonic)
+    progress: Progress = field(default_factory=Progress)
+
+    def hung_and_others(self) -> tuple[list[Claimed], list[Claimed]]:
+        """Return the operation on which the driver hangs, and the others; all operations if it reports none."""
+        current = self.progress.current
+        hung = [each for each in self.claimed if current is not None and steps.entry(each) == current]
+        return hung or list(self.claimed), [each for each in self.claimed if hung and each not in hung]
+
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """Return the position of each record of a batch, which falls to 1, and the size of the batch."""
+        done, size = max(0, self.progress.begun - 1), len(self.claimed)
+        return {each.record.id: (max(1, number - done), size) for number, each in enumerate(self.claimed, 1)}
 
 
 class DriverPool:
-    """Threads that run `call` on each submitted operation and pass the result to `answer`.
+    """Threads that run `call` on submitted operations and pass each result to `answer`.
 
-    The threads start with the first operation. There is no future for each operation, since that costs more than a
-    fast driver's call. A hung call can't be ended: the pool abandons its thread and starts another one.
+    The threads start with the first operation. A call has operations of one kind of step. It has one operation unless
+    the driver takes many: then as many as wait, up to a limit. So a lone operation waits for nobody, and a batch grows
+    with the backlog. A hung call can't be ended: the pool abandons its thread and starts another one.
     """
 
     def __init__(
-        self, name: str, threads: int, call: Callable[[Claimed], Step], answer: Callable[[Step], None]
+        self,
+        name: str,
+        limits: Limits,
+        call: Callable[[Sequence[Claimed]], Sequence[Answer]],
+        answer: Callable[[Answer], None],
     ) -> None:
         self._name = name
+        self._limits = limits
         self._call = call
         self._answer = answer
-        self._size = threads
-        self._queue: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()  # its lock guards all that follows
+        self._waiting = Waiting()
+        self._stopped = False
         self._working = 0
         self._hung: set[threading.Thread] = set()
-        self._running: dict[threading.Thread, tuple[Claimed, float]] = {}
+        self._running: dict[threading.Thread, Call] = {}
         # Mean seconds of each step of an operation; an operation may consist of the last step alone.
-        self._means: dict[type[Step], float] = {Outcome: ASSUMED_SECONDS}
+        self._means: dict[type[Answer], float] = {Outcome: ASSUMED_SECONDS}
 
-    def submit(self, claimed: Claimed) -> None:
-        self._queue.put(claimed)
-        if not self._working and not self._hung:
-            with self._lock:
+    def submit(self, claimed: Sequence[Claimed]) -> None:
+        if not claimed:
+            return
+        with self._changed:
+            for each in claimed:
+                self._waiting.add(each)
+            if not self._working and not self._hung:
                 self._start_missing_threads()
+            self._changed.notify(len(claimed))
 
     def capacity(self, seconds: float) -> int:
-        """Return how many operations the driver finishes in that time, by the mean duration of its calls."""
-        return int(self._size * seconds / max(sum(list(self._means.values())), 1e-6))
+        """Return how many operations the driver finishes in that time, by the mean duration of its steps."""
+        calls = min(self._limits.threads, self._limits.calls_of_a_step)
+        return int(calls * seconds / max(sum(list(self._means.values())), 1e-6))
+
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """Return the positions of the records in running batches of several operations; see `Call.positions`."""
+        with self._changed:
+            batches = [call for call in self._running.values() if len(call.claimed) > 1]
+        return {record: position for call in batches for record, position in call.positions().items()}
 
     def abandon(self, seconds: float) -> list[Claimed]:
-        """Abandon the calls that have run longer than `seconds`, and return their operations.
+        """Abandon the calls that have not moved for `seconds`, and return the operations that hang.
 
-        If every thread hangs, return the queued operations too.
+        The others of a batch are submitted again. If every thread hangs, the waiting operations are returned too.
         """
-        started_before = time.monotonic() - seconds
-        with self._lock:
-            hung = {thread: claimed for thread, (claimed, started) in self._running.items() if started < started_before}
-            for thread in hung:
-                del self._running[thread]
-            self._hung.update(hung)
-            self._working -= len(hung)
-            if hung or not self._queue.empty():
+        moved_before = time.monotonic() - seconds
+        with self._changed:
+            hung = {thread: call for thread, call in self._running.items() if call.progress.moved_at < moved_before}
+            found = [claimed for thread, call in hung.items() for claimed in self._give_up(thread, call)]
+            if hung or self._waiting:
                 self._start_missing_threads()
             all_hang = self._hung and not self._working
-        return [*hung.values(), *self._withdraw()] if all_hang else list(hung.values())
+            return found + self._waiting.withdraw() if all_hang else found
 
     def stop(self) -> None:
         """Start no further call."""
-        self._withdraw()
-        for _ in range(self._size + len(self._hung)):
-            self._queue.put(None)
+        with self._changed:
+            self._waiting.withdraw()
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _give_up(self, thread: threading.Thread, call: Call) -> list[Claimed]:
+        del self._running[thread]
+        self._hung.add(thread)
+        self._working -= 1
+        self._waiting.lanes[call.step].running -= 1
+        hung, others = call.hung_and_others()
+        for each in others:
+            self._waiting.add(each)
+        return hung
 
     def _start_missing_threads(self) -> None:
         """Start threads until the pool is full; if the system refuses one, `abandon` tries again."""
-        while self._working < self._size and len(self._hung) < HUNG_POOLS * self._size:
+        while self._working < self._limits.threads and len(self._hung) < HUNG_POOLS * self._limits.threads:
             name = f"{self._name} {self._working + 1}"
             try:
                 threading.Thread(target=self._run, name=name, daemon=True).start()
@@ -89,30 +150,61 @@ class DriverPool:
                 return
             self._working += 1
 
-    def _withdraw(self) -> list[Claimed]:
-        """Remove the operations from the queue and return them."""
-        withdrawn = []
-        with suppress(queue.Empty):
-            while True:
-                if claimed := self._queue.get_nowait():
-                    withdrawn.append(claimed)
-        return withdrawn
-
     def _run(self) -> None:
         """Call the driver until `stop`; after an abandoned call, continue only if the pool lacks a thread."""
         me = threading.current_thread()
-        while (claimed := self._queue.get()) is not None:
-            started = time.monotonic()
-            with self._lock:
-                self._running[me] = claimed, started
-            result = self._call(claimed)
-            with self._lock:
-                if self._running.pop(me, None) is None:  # the call was abandoned
-                    self._hung.remove(me)
-                    if self._working == self._size:
-                        return
-                    self._working += 1
-                    continue
-            self._answer(result)
-            mean = self._means.get(type(result), ASSUMED_SECONDS)
-            self._means[type(result)] = mean + NEWEST_WEIGHT * (time.monotonic() - started - mean)
+        while call := self._next_call(me):
+            with reported(call.progress):
+                answers = self._call(call.claimed)
+            if self._was_abandoned(me, call):
+                if not self._rejoin(me):
+                    return
+                continue
+            for answer in answers:
+                self._answer(answer)
+            self._measure(answers, time.monotonic() - call.started)
+
+    def _next_call(self, me: threading.Thread) -> Call | None:
+        """Wait for a call to make; return None after `stop`."""
+        with self._changed:
+            while not self._stopped:
+                if step := self._waiting.choose(self._is_free):
+                    lane = self._waiting.lanes[step]
+                    call = Call(step, lane.take(self._share(step, lane)))
+                    lane.running += 1
+                    self._running[me] = call
+                    return call
+                self._changed.wait()
+        return None
+
+    def _is_free(self, lane: Lane) -> bool:
+        return lane.running < self._limits.calls_of_a_step
+
+    def _share(self, step: Step, lane: Lane) -> int:
+        """Return how many operations a call gets: a fair share of those that wait, and not too many for its time."""
+        kind = Resolution if step is Step.FIND_SNAPSHOT else Outcome
+        quick = int(BATCH_SECONDS / max(self._means.get(kind, ASSUMED_SECONDS), 1e-6))
+        fair = -(-len(lane) // (self._limits.calls_of_a_step - lane.running))
+        return max(1, min(self._limits.batch, quick, fair))
+
+    def _was_abandoned(self, me: threading.Thread, call: Call) -> bool:
+        with self._changed:
+            if self._running.pop(me, None) is None:
+                return True
+            self._waiting.lanes[call.step].running -= 1
+            self._changed.notify()
+            return False
+
+    def _rejoin(self, me: threading.Thread) -> bool:
+        """Return whether a thread whose call was abandoned is needed again."""
+        with self._changed:
+            self._hung.remove(me)
+            needed = self._working < self._limits.threads
+            self._working += int(needed)
+            return needed
+
+    def _measure(self, answers: Sequence[Answer], seconds: float) -> None:
+        """Let each operation of a call count in the mean duration of its step."""
+        kind, number = type(answers[0]), len(answers)
+        mean = self._means.get(kind, ASSUMED_SECONDS)
+        self._means[kind] = mean + (1 - (1 - NEWEST_WEIGHT) ** number) * (seconds / number - mean)

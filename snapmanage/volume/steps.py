@@ -1,18 +1,23 @@
 """Call the driver for one step of an operation, and turn the driver's exceptions into outcomes."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from enum import Enum
+from functools import partial
+from typing import Any, TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe, refuse_foreign, refuse_unsafe
 from snapmanage.core.origins import protection
 from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
-from snapmanage.core.records import Operation, Record, Snapshot, Status, Volume
+from snapmanage.core.records import Operation, Record, Snapshot, Status
+from snapmanage.core.reference import Reference
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import as_storable, storable
+from snapmanage.drivers import batch
+from snapmanage.drivers.batch import Asked
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
@@ -23,38 +28,52 @@ REQUIRED_FIELDS: Mapping[str, type] = {"name": str, "identity": str, "size_bytes
 # An id of the usual length, to check managed names before there is a record.
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
 _NOT_STORABLE = "its name or identity has characters that no database keeps: rename it on the backend"
+UNEXPECTED = "Driver raised an unexpected exception; its operation is retried: %s"
 F = TypeVar("F", BackendSnapshot, BackendVolume)
 
 
-def carry_out(
-    driver: Driver, claimed: Claimed, name_template: str, origins: BackendOrigins = NO_ORIGINS
-) -> Resolution | Outcome:
-    """Do the next step of a claimed operation; return a failure as an outcome instead of raising.
+class Step(Enum):
+    """The kinds of steps; a driver that takes many at once takes steps of one kind."""
 
-    Managing a snapshot takes two steps: `_resolve` finds the object of the reference; once that is written, the driver
+    FIND_VOLUME = "find the volume of a reference"
+    FIND_SNAPSHOT = "find the snapshot of a reference"
+    MANAGE = "rename a snapshot to its managed name"
+    UNMANAGE = "rename a snapshot back to its old name"
+
+
+def next_step(claimed: Claimed) -> Step:
+    """Return the kind of the next step of an operation.
+
+    Managing a snapshot takes two steps: the first finds the object of the reference; once that is written, the second
     renames the object.
     """
     record = claimed.record
-    try:
-        match record:
-            case Volume():
-                found = _checked(driver.find_volume(record.reference), BackendVolume)
-                refuse_unsafe(_storable(found))
-                return Outcome(record, found)
-            case Snapshot(operation=Operation.UNMANAGE):
-                if record.binding:  # the object of a snapshot that was never resolved was never touched
-                    driver.unmanage_snapshot(record.binding)
-                return Outcome(record)
-            case Snapshot() if record.binding:
-                return Outcome(record, _checked(driver.manage_snapshot(record.binding), BackendSnapshot))
-            case Snapshot():
-                return _resolve(driver, record, claimed.volume, name_template, origins)
-        raise TypeError(f"{record} can't be carried out")
-    except errors.SnapmanageError as error:
-        return Outcome(record, error=error)
-    except Exception:
-        LOG.exception("Driver raised an unexpected exception; its operation is retried: %s", fields(record))
-        return Outcome(record, error=_unexpected())
+    if not isinstance(record, Snapshot):
+        return Step.FIND_VOLUME
+    if record.operation is Operation.UNMANAGE:
+        return Step.UNMANAGE
+    return Step.MANAGE if record.binding else Step.FIND_SNAPSHOT
+
+
+def entry(claimed: Claimed) -> Asked | Binding | Reference | None:
+    """Return the driver's entry of an operation in a batch; None if the operation needs no driver."""
+    record = claimed.record
+    if isinstance(record, Snapshot) and (record.binding or record.operation is Operation.UNMANAGE):
+        return record.binding  # the object of a snapshot that was never resolved was never touched
+    if isinstance(record, Snapshot):
+        return Asked(record.reference, claimed.volume.backend_name if claimed.volume else None)
+    return record.reference
+
+
+def carry_out(
+    driver: Driver, claimed: Sequence[Claimed], name_template: str, origins: BackendOrigins = NO_ORIGINS
+) -> list[Resolution | Outcome]:
+    """Do the next step of claimed operations, all of one kind; return a failure as an outcome instead of raising."""
+    call = _CALLS[next_step(claimed[0])]
+    entries = {number: asked for number, each in enumerate(claimed) if (asked := entry(each)) is not None}
+    answers = dict(zip(entries, _answers(driver, call, list(entries.values()), claimed), strict=True))
+    finish = partial(_finish, driver, name_template, origins)
+    return [_answered(each, answers.get(number), finish) for number, each in enumerate(claimed)]
 
 
 def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnapshot]:
@@ -139,11 +158,67 @@ def _unexpected() -> errors.BackendError:
     return errors.BackendError("the driver failed unexpectedly; the log of the server has the traceback")
 
 
-def _resolve(
-    driver: Driver, snapshot: Snapshot, volume: Volume | None, name_template: str, origins: BackendOrigins
+_CALLS: Mapping[Step, Callable[[Driver, Sequence[Any]], Sequence[Any]]] = {
+    Step.FIND_VOLUME: batch.find_volumes,
+    Step.FIND_SNAPSHOT: batch.find_snapshots,
+    Step.MANAGE: batch.manage_snapshots,
+    Step.UNMANAGE: batch.unmanage_snapshots,
+}
+
+
+def _answers(
+    driver: Driver,
+    call: Callable[[Driver, Sequence[Any]], Sequence[Any]],
+    entries: Sequence[Any],
+    claimed: Sequence[Claimed],
+) -> Sequence[Any]:
+    """Return the driver's answer for each entry; an error of the whole call is the answer for all."""
+    try:
+        return call(driver, entries) if entries else ()
+    except errors.SnapmanageError as error:
+        return [error] * len(entries)
+    except Exception:
+        LOG.exception(UNEXPECTED, fields(claimed[0].record, operations=len(claimed)))
+        return [_unexpected()] * len(entries)
+
+
+def _answered(
+    claimed: Claimed, answer: Any, finish: Callable[[Claimed, Any], Resolution | Outcome]
+) -> Resolution | Outcome:
+    record = claimed.record
+    try:
+        if isinstance(answer, Exception):
+            raise answer
+        return finish(claimed, answer)
+    except errors.SnapmanageError as error:
+        return Outcome(record, error=error)
+    except Exception:
+        LOG.exception(UNEXPECTED, fields(record))
+        return Outcome(record, error=_unexpected())
+
+
+def _finish(
+    driver: Driver, name_template: str, origins: BackendOrigins, claimed: Claimed, answer: Any
+) -> Resolution | Outcome:
+    """Check the driver's answer and return the end of the step; raise an error that ends the operation."""
+    match next_step(claimed):
+        case Step.UNMANAGE:
+            return Outcome(claimed.record)
+        case Step.MANAGE:
+            return Outcome(claimed.record, _checked(answer, BackendSnapshot))
+        case Step.FIND_VOLUME:
+            volume = _checked(answer, BackendVolume)
+            refuse_unsafe(_storable(volume))
+            return Outcome(claimed.record, volume)
+    return _resolution(driver, claimed, _checked(answer, BackendSnapshot), name_template, origins)
+
+
+def _resolution(
+    driver: Driver, claimed: Claimed, found: BackendSnapshot, name_template: str, origins: BackendOrigins
 ) -> Resolution:
-    volume_name = volume.backend_name if volume else None
-    found = _checked(driver.find_snapshot(snapshot.reference, volume_name), BackendSnapshot)
+    snapshot, volume = claimed.record, claimed.volume
+    if not isinstance(snapshot, Snapshot):
+        raise TypeError(f"{snapshot} is no snapshot")
     if volume is not None and volume.backend_name is not None:
         refuse_foreign(found, volume.backend_name, volume.backend_id)
     refuse_unsafe(_storable(found))

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,19 +21,21 @@ from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
 from snapmanage.core.records import Record
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
+from snapmanage.drivers import batch
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import claims, settling
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.volume import steps
-from snapmanage.volume.driver_pool import DriverPool
+from snapmanage.volume.driver_pool import BATCH_SECONDS, DriverPool, Limits
 from snapmanage.volume.fairness import ProjectRoundRobin
 from snapmanage.volume.limits import BackendLimits
 
 LOG = logging.getLogger(__name__)
 
 # A worker holds as many operations as its driver finishes in this time, so that other workers can claim the rest.
+# If the driver takes many at once, it holds two batches.
 HELD_SECONDS = 0.5
 # If the driver is fast enough, newly received requests wait this long for room: starting them at once is cheaper than
 # accepting them now and reading them from the database later.
@@ -40,6 +44,7 @@ RETRY_SECONDS = 1.0
 
 # None is a nudge: there may be an operation to claim.
 _InboxItem = Resolution | Outcome | Claimed | None
+A = TypeVar("A", Resolution, Outcome)
 
 
 class Worker:
@@ -63,7 +68,8 @@ class Worker:
         self._held: dict[str, Claimed] = {}
         self._round_robin = ProjectRoundRobin()
         carry_out = partial(steps.carry_out, driver, name_template=app.rules.name_template, origins=origins)
-        self._pool = DriverPool(f"driver {server}", limits.driver_calls, carry_out, self._inbox.put)
+        self._pool = DriverPool(f"driver {server}", _pool_limits(driver, limits), carry_out, self._inbox.put)
+        self._held_seconds = 2 * BATCH_SECONDS if batch.takes_many(driver) else HELD_SECONDS
         self.renew_every = app.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
         self._claim_at = 0.0
@@ -172,15 +178,30 @@ class Worker:
                     self._inbox.put(item)
             raise
         if self._held and time.monotonic() >= self._renew_at:
-            claims.renew(self._app, [claimed.record for claimed in self._held.values()])
-            self._renew_at = time.monotonic() + self.renew_every
+            self._renew()
         self._abandon_hung_calls()
         if self._more_due or time.monotonic() >= self._claim_at or None in items:
             self._claim()
 
+    def _renew(self) -> None:
+        """Renew the leases, and keep the records with the positions that are written with them."""
+        held = [claimed.record for claimed in self._held.values()]
+        for record in claims.renew(self._app, held, self._pool.positions()):
+            self._held[record.id] = replace(self._held[record.id], record=record)
+        self._renew_at = time.monotonic() + self.renew_every
+
+    def _as_held(self, answers: Sequence[A]) -> list[A]:
+        """Return the driver's answers with the records as the last renewal has written them."""
+        records: list[Any] = [held.record if (held := self._claim_of(each.record)) else each.record for each in answers]
+        return [
+            each if record is each.record else replace(each, record=record)
+            for each, record in zip(answers, records, strict=True)
+        ]
+
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
             return
+        outcomes = self._as_held(outcomes)
         crash.at(Point.CARRIED_OUT)
         settled = settling.settle(self._app, outcomes)
         crash.at(Point.SETTLED)
@@ -196,18 +217,21 @@ class Worker:
     def _resolve(self, resolutions: Sequence[Resolution]) -> None:
         if not resolutions:
             return
+        resolutions = self._as_held(resolutions)
         crash.at(Point.FOUND)
         written = settling.resolve(self._app, resolutions, self.storage)
         crash.at(Point.RESOLVED)
         resolved = {record.id: record for record in written if record.claimed_by}
         steps.log_ends([record for record in written if not record.claimed_by])
+        due: list[Claimed] = []
         for each in resolutions:
             held = self._claim_of(each.record)
             if held and each.record.id in resolved:
                 self._held[each.record.id] = next_step = Claimed(resolved[each.record.id], held.volume)
-                self._pool.submit(next_step)
+                due.append(next_step)
             elif held:
                 del self._held[each.record.id]
+        self._pool.submit(due)
 
     def _abandon_hung_calls(self) -> None:
         """Fail the operations of hung calls; the next attempt finds a result that a hung call has later."""
@@ -219,7 +243,7 @@ class Worker:
 
     def _room(self) -> int:
         """Return how many more operations the worker may hold."""
-        most = min(max(2 * self.limits.driver_calls, self._pool.capacity(HELD_SECONDS)), 2 * self.limits.batch)
+        most = min(max(2 * self.limits.driver_calls, self._pool.capacity(self._held_seconds)), 2 * self.limits.batch)
         return 0 if self._draining.is_set() else max(0, most - len(self._held))
 
     def _claim(self) -> None:
@@ -240,16 +264,25 @@ class Worker:
         held = self._held.get(record.id)
         return held if held and held.record.claim_number == record.claim_number else None
 
+    def _is_new(self, claimed: Claimed) -> bool:
+        held = self._held.get(claimed.record.id)
+        return held is None or held.record.claim_number < claimed.record.claim_number
+
     def _begin(self, claimed: Sequence[Claimed]) -> None:
         """Submit operations to the driver, except those whose records the worker holds under a newer claim."""
         if claimed:
             crash.at(Point.CLAIMED)
         with self._finishing:
             finished = self._finished
-            for each in [] if finished else claimed:
-                held = self._held.get(each.record.id)
-                if held is None or held.record.claim_number < each.record.claim_number:
-                    self._held[each.record.id] = each
-                    self._pool.submit(each)
+            due = [each for each in claimed if not finished and self._is_new(each)]
+            self._held |= {each.record.id: each for each in due}
+            self._pool.submit(due)
         if finished:
             self._release(claimed)
+
+
+def _pool_limits(driver: Driver, limits: BackendLimits) -> Limits:
+    """Return how the driver is called; one that takes a single object gets as many calls as there are threads."""
+    if not batch.takes_many(driver):
+        return Limits(limits.driver_calls, limits.driver_calls)
+    return Limits(limits.driver_calls, batch.calls_at_once(driver, limits.driver_calls), limits.batch)

@@ -141,6 +141,7 @@ VALUES: dict[str, Any] = {
     "attempts at a message": option("max_attempts", "operations"),
     "driver calls at the same time": option("driver_calls"),
     "time of one driver call": f"{option('driver_timeout_seconds')} s",
+    "operations in one call of a driver that takes many": f"finishes in {driver_pool.BATCH_SECONDS:g} s",
     "threads of hung driver calls": f"{driver_pool.HUNG_POOLS} times",
     "lists of records that the database works on": f"has taken {waiting_lists.SLOW_SECONDS:g} s",
     "time of a list of records": f"{queries.LIST_SECONDS:g} s",

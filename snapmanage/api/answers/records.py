@@ -137,6 +137,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "reason": or_null(TEXT),
             "reason_code": or_null(TEXT),
             "next_attempt_at": or_null(TIME),
+            "batch_position": or_null(COUNT),
+            "batch_size": or_null(COUNT),
             "events": list_of(ref("event")),
         }
     ),

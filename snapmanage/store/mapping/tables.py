@@ -61,6 +61,8 @@ def _record_columns() -> list[Column[Any]]:
         Column("claimed_by", NAME),
         Column("reason", Text),
         Column("reason_code", NAME),
+        Column("batch_position", Integer),
+        Column("batch_size", Integer),
         Column("backend_id", NAME),
         Column("backend_name", Text),
         Column("original_name", Text),

@@ -6,7 +6,7 @@ and again in a guest with a kernel of its own (`tests/integration/test_lvm_kerne
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +59,7 @@ class KillingRenamer:
     names: Renamer
     after: bool
 
-    def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
+    def look(self, *names: str) -> Mapping[str, BackendSnapshot | errors.SnapmanageError]:
         return self.names.look(*names)
 
     def rename(self, old: str, new: str) -> None:
@@ -72,16 +72,16 @@ class KillingRenamer:
 def killed_at_rename(after: bool) -> Iterator[None]:
     """Kill the worker at the next rename inside the context, and check that it was killed."""
     with pytest.MonkeyPatch.context() as patch:
-        for operation in (renaming.manage, renaming.unmanage):
+        for operation in (renaming.manage_many, renaming.unmanage_many):
             patch.setattr(renaming, operation.__name__, _killed_at_rename(operation, after))
         with pytest.raises(WorkerKilled):
             yield
 
 
 def _killed_at_rename(
-    operation: Callable[[Renamer, Binding], object], after: bool
-) -> Callable[[Renamer, Binding], object]:
-    return lambda names, binding: operation(KillingRenamer(names, after), binding)
+    operation: Callable[[Renamer, Sequence[Binding]], object], after: bool
+) -> Callable[[Renamer, Sequence[Binding]], object]:
+    return lambda names, bindings: operation(KillingRenamer(names, after), bindings)
 
 
 @contextmanager

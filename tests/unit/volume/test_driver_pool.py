@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,13 +11,14 @@ from snapmanage import errors
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.testing.waiting import until
-from snapmanage.volume.driver_pool import HUNG_POOLS, DriverPool, Step
+from snapmanage.volume.driver_pool import HUNG_POOLS, Answer, DriverPool, Limits
 from tests import examples
 
 SNAPSHOT = examples.snapshot()
 ONE = Claimed(SNAPSHOT)
 FOUND = Resolution(SNAPSHOT, examples.found(), "managed")
 OVER = Outcome(SNAPSHOT)
+TWO = Limits(threads=2, calls_of_a_step=2)
 
 
 class HangingDriver:
@@ -25,8 +26,8 @@ class HangingDriver:
 
     def __init__(self, threads: int) -> None:
         self.begun: list[threading.Event] = []
-        self.answers: list[Step] = []
-        self.calls = DriverPool(f"driver {id(self)}", threads, self._call, self.answers.append)
+        self.answers: list[Answer] = []
+        self.calls = DriverPool(f"driver {id(self)}", Limits(threads, threads), self._call, self.answers.append)
 
     def __enter__(self) -> "HangingDriver":
         return self
@@ -42,17 +43,16 @@ class HangingDriver:
 
     def submit(self, number: int) -> None:
         """Submit this number of operations."""
-        for _ in range(number):
-            self.calls.submit(ONE)
+        self.calls.submit([ONE] * number)
 
     def wait_for_calls(self, number: int) -> None:
         until(lambda: len(self.begun) == number, f"{number} calls to begin")
 
-    def _call(self, claimed: Claimed) -> Step:
+    def _call(self, claimed: Sequence[Claimed]) -> list[Answer]:
         mine, number = threading.Event(), len(self.begun)
         self.begun.append(mine)
         mine.wait(60)
-        return replace(OVER, error=errors.BackendError(str(number)))
+        return [replace(OVER, error=errors.BackendError(str(number)))]
 
     def answered_numbers(self) -> list[str]:
         """Return the numbers of the answered calls."""
@@ -88,16 +88,15 @@ def test_no_call_starts_after_stop(driver: HangingDriver) -> None:
     assert len(driver.begun) == 1
 
 
-@pytest.mark.parametrize("steps", [[OVER], [FOUND, OVER]], ids=["one step", "two steps"])
-def test_capacity_of_a_fast_driver_is_larger_than_that_of_an_unmeasured_one(steps: list[Step]) -> None:
-    results = itertools.cycle(steps)
-    calls = DriverPool("driver", 2, lambda claimed: next(results), lambda step: None)
+@pytest.mark.parametrize("ends", [[OVER], [FOUND, OVER]], ids=["one step", "two steps"])
+def test_capacity_of_a_fast_driver_is_larger_than_that_of_an_unmeasured_one(ends: list[Answer]) -> None:
+    results = itertools.cycle(ends)
+    calls = DriverPool("driver", TWO, lambda claimed: [next(results)], lambda answer: None)
     unknown = calls.capacity(0.5)
 
     def is_fast() -> bool:
         """Return whether the mean time of calls is short; one slow call on a busy machine raises it for a while."""
-        for _ in range(200):
-            calls.submit(ONE)
+        calls.submit([ONE] * 200)
         return calls.capacity(0.5) > 100
 
     until(is_fast, "the pool to measure fast calls")
@@ -106,11 +105,10 @@ def test_capacity_of_a_fast_driver_is_larger_than_that_of_an_unmeasured_one(step
 
 
 def test_driver_that_has_only_resolved_so_far_is_not_assumed_to_be_fast() -> None:
-    found: list[Step] = []
-    calls = DriverPool("driver", 2, lambda claimed: FOUND, found.append)
+    found: list[Answer] = []
+    calls = DriverPool("driver", TWO, lambda claimed: [FOUND], found.append)
 
-    for _ in range(200):
-        calls.submit(ONE)
+    calls.submit([ONE] * 200)
 
     until(lambda: len(found) == 200, "the calls to be over")
     assert calls.capacity(0.5) <= 2

@@ -61,7 +61,8 @@ class Bench:
 
     def carry_out_step(self, claimed: Claimed) -> Resolution | Outcome:
         """Do the driver's next step."""
-        return steps.carry_out(self.driver, claimed, self.app.rules.name_template)
+        [answer] = steps.carry_out(self.driver, [claimed], self.app.rules.name_template)
+        return answer
 
     def resolve(self, claimed: Claimed) -> list[Snapshot]:
         resolution = self.carry_out_step(claimed)

@@ -1,0 +1,142 @@
+"""Drivers that take many operations at once: one look at the backend serves a whole batch.
+
+The methods of `Driver` take one object. A driver may have four more, which take many. They pay where a look at the
+backend costs more than the step itself: `lvs` reads a whole volume group, even for a single name. A driver without them
+works as before; the functions of this module call its methods for one object in a loop.
+
+Every method returns a list as long as its argument and in its order, of results or of errors: an error concerns that
+entry alone. An error that is raised counts for every entry of the batch. The caller bounds the number of entries.
+
+A method that works on one entry after the other calls `working_on` before each. An operator then sees the positions of
+the operations in the batch, and `driver_timeout_seconds` limits each entry instead of the whole batch.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.protocol import Driver
+
+__all__ = ["Asked", "BatchDriver", "raise_or_return", "working_on"]
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of one `Driver.find_snapshot`."""
+
+    reference: Reference
+    volume: str | None = None
+
+
+class BatchDriver(Driver, Protocol):
+    """A driver that takes many at once; each method may be missing.
+
+    A driver may also have `batch_calls: ClassVar[int]`, the number of batches of one kind that it takes at a time: 1
+    where the backend does one thing at a time, such as a volume group under its lock. Without it, the operator's
+    `driver_calls` counts.
+    """
+
+    def find_snapshots(self, asked: Sequence[Asked]) -> Sequence[BackendSnapshot | errors.SnapmanageError]:
+        """Return the result of `find_snapshot` for each entry, or the error that it would raise."""
+
+    def find_volumes(self, references: Sequence[Reference]) -> Sequence[BackendVolume | errors.SnapmanageError]:
+        """Return the result of `find_volume` for each reference, or the error that it would raise."""
+
+    def manage_snapshots(self, bindings: Sequence[Binding]) -> Sequence[BackendSnapshot | errors.SnapmanageError]:
+        """Return the result of `manage_snapshot` for each binding, or the error that it would raise."""
+
+    def unmanage_snapshots(self, bindings: Sequence[Binding]) -> Sequence[errors.SnapmanageError | None]:
+        """Return None for each binding, or the error that `unmanage_snapshot` would raise."""
+
+
+@dataclass
+class Progress:
+    """How far a batch is; written by the thread of the driver, read by others.
+
+    `begun` counts the entries on which work has begun, `current` is the last of them, `moved_at` the monotonic time
+    at which it was begun.
+    """
+
+    begun: int = 0
+    current: object = None
+    moved_at: float = field(default_factory=time.monotonic)
+
+
+_THREAD = threading.local()
+
+
+@contextmanager
+def reported(progress: Progress) -> Iterator[None]:
+    """Let `working_on` write to `progress`, in this thread and inside the block."""
+    _THREAD.progress = progress
+    try:
+        yield
+    finally:
+        del _THREAD.progress
+
+
+def working_on(entry: object) -> None:
+    """Note that the driver begins to work on an entry of its batch, a `Binding`, an `Asked` or a `Reference`."""
+    progress: Progress | None = getattr(_THREAD, "progress", None)
+    if progress is not None:
+        progress.begun, progress.current, progress.moved_at = progress.begun + 1, entry, time.monotonic()
+
+
+def calls_at_once(driver: Driver, limit: int) -> int:
+    """Return how many batches of one kind the driver takes at a time: its `batch_calls`, at most `limit`."""
+    return min(getattr(driver, "batch_calls", limit), limit)
+
+
+def takes_many(driver: Driver) -> bool:
+    """Return whether the driver takes many at once."""
+    return any(hasattr(driver, name) for name in ("find_snapshots", "manage_snapshots", "unmanage_snapshots"))
+
+
+def find_snapshots(driver: Driver, asked: Sequence[Asked]) -> list[BackendSnapshot | Exception]:
+    return _each(driver, "find_snapshots", asked, lambda each: driver.find_snapshot(each.reference, each.volume))
+
+
+def find_volumes(driver: Driver, references: Sequence[Reference]) -> list[BackendVolume | Exception]:
+    return _each(driver, "find_volumes", references, driver.find_volume)
+
+
+def manage_snapshots(driver: Driver, bindings: Sequence[Binding]) -> list[BackendSnapshot | Exception]:
+    return _each(driver, "manage_snapshots", bindings, driver.manage_snapshot)
+
+
+def unmanage_snapshots(driver: Driver, bindings: Sequence[Binding]) -> list[Exception | None]:
+    return _each(driver, "unmanage_snapshots", bindings, driver.unmanage_snapshot)
+
+
+def raise_or_return(result: T | errors.SnapmanageError) -> T:
+    """Return the result of one entry; raise it if it is an error."""
+    if isinstance(result, errors.SnapmanageError):
+        raise result
+    return result
+
+
+def _each(driver: Driver, many: str, entries: Sequence[E], one: Callable[[E], T]) -> list[T | Exception]:
+    """Call the driver's method for many; call the one for a single entry in a loop if there is no such method."""
+    if (method := getattr(driver, many, None)) is None:
+        return [_attempt(one, each) for each in entries]
+    results = list(method(entries))
+    if len(results) != len(entries):
+        raise TypeError(f"{many} returned {len(results)} results for {len(entries)} entries")
+    return results
+
+
+def _attempt(one: Callable[[E], T], entry: E) -> T | Exception:
+    working_on(entry)
+    try:
+        return one(entry)
+    except Exception as error:  # noqa: BLE001 - the caller logs it
+        return error
