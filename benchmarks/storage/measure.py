@@ -25,11 +25,13 @@ RENAMED, KEPT = "snapshot-%s", ""
 def run(world: World, name: str, large: bool = False) -> dict[str, Any]:
     """Return the figures of a backend, or the programs that this machine lacks; a large one takes no renames."""
     count = LARGE if large else SNAPSHOTS
+    settings = f"STORAGE_SNAPSHOTS={SNAPSHOTS} STORAGE_LARGE={LARGE} STORAGE_LOOP_SECONDS={LOOP_SECONDS:g}"
+    figures = {"backend": name, "snapshots": count, "settings": settings}
     try:
         with TemporaryDirectory(prefix="storage-") as folder, MAKERS[name](Path(folder), count) as backend:
-            return {"backend": name, "snapshots": count, **_measure(world, backend, not large)}
+            return figures | _measure(world, backend, not large)
     except (pytest.skip.Exception, pytest.fail.Exception) as lacking:
-        return {"backend": name, "missing": str(lacking)}
+        return figures | {"missing": str(lacking)}
 
 
 def _measure(world: World, backend: Backend, renames: bool) -> dict[str, Any]:
@@ -40,7 +42,9 @@ def _measure(world: World, backend: Backend, renames: bool) -> dict[str, Any]:
         figures["rename"] = service.run(world, backend, RENAMED)
     figures["keep"] = service.run(world, backend, KEPT)
     raw.run()
-    figures |= {"raw": raw.figures, "cinder": reference.run(backend, LOOP_SECONDS)}
+    figures["raw"] = raw.figures
+    if backend.vendor:
+        figures["cinder"] = reference.run(backend, backend.vendor, LOOP_SECONDS)
     for phase in (phase for kind in ("rename", "keep") for phase in figures.get(kind, {}).values()):
         phase |= {"ratio": _ratio(phase["ms"], raw), "driver_ratio": _ratio(phase["driver_ms"], raw)}
     return figures

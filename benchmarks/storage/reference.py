@@ -22,21 +22,22 @@ from snapmanage.drivers.cinder.vendors import vendor_of
 CALL_SECONDS = 300
 
 
-def run(backend: Backend, seconds: float) -> dict[str, Any]:
+def run(backend: Backend, vendor: Vendor, seconds: float) -> dict[str, Any]:
     """Manage snapshots for at most `seconds`, and restore their names with the backend's own renames.
 
     Return the reason if Cinder's driver can't be had.
     """
-    if backend.vendor is None:
-        return {"missing": "Cinder has no driver that lists the snapshots of this backend"}
-    with TemporaryDirectory() as folder, counted(Path(folder), backend.vendor) as counts:
-        python, vendor = os.environ.get("CINDER_PYTHON", ""), backend.vendor
-        with closing(CinderProcess(python, vendor.driver, vendor.section, CALL_SECONDS)) as process:
-            try:
-                process.call("check")
-            except errors.SnapmanageError as error:
-                return {"missing": f"Cinder's driver does not start: {error}"}
-            return _measure(process, backend, seconds, counts)
+    python = os.environ.get("CINDER_PYTHON", "")
+    with (
+        TemporaryDirectory() as folder,
+        counted(Path(folder), vendor) as counts,
+        closing(CinderProcess(python, vendor.driver, vendor.section, CALL_SECONDS)) as process,
+    ):
+        try:
+            process.call("check")
+        except errors.SnapmanageError as error:
+            return {"missing": f"Cinder's driver does not start: {error}"}
+        return _measure(process, backend, seconds, counts)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks import machine
+
 HEAD = (
     *("backend", "snapshots", "work", "ms each", "raw loop, ms", "ratio", "in the driver: ms", "ratio"),
     *("entries a call", "processes each", "reports each"),
@@ -21,18 +23,10 @@ def render(lines: Iterable[Figures]) -> str:
     results = [line for line in lines if line["benchmark"].startswith("storage.")]
     if not results:
         return ""
-    rows = [HEAD, ["---"] * len(HEAD), *(row for line in results for row in _rows(line["figures"]))]
-    return "\n".join(["", *(f"| {' | '.join(row)} |" for row in rows), "", _conditions(results), ""])
-
-
-def _conditions(results: Sequence[Figures]) -> str:
-    machine, loads = results[0]["machine"], [line["load"] for line in results]
     names = " ".join(line["benchmark"] for line in results)
-    return (
-        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, Linux {machine['kernel']}, Python "
-        f"{machine['python']}; load {min(loads)} to {max(loads)}, at {results[0]['at']}. Only ratios can be compared.\n"
-        f'Repeat it: make bench BENCH="{names}"'
-    )
+    repeat = f'Repeat it: make bench BENCH="{names}" {results[0]["figures"]["settings"]}'
+    rows = [HEAD, ["---"] * len(HEAD), *(row for line in results for row in _rows(line["figures"]))]
+    return "\n".join(["", *(f"| {' | '.join(row)} |" for row in rows), "", machine.conditions(results), repeat, ""])
 
 
 def _rows(figures: Figures) -> Iterator[Sequence[str]]:
@@ -44,7 +38,8 @@ def _rows(figures: Figures) -> Iterator[Sequence[str]]:
     for (kind, operation), work in WORK.items():
         if kind in figures:
             yield [*first, work, *_cells(figures[kind][operation], figures["raw"]["ms"], kind == "rename")]
-    yield [*first, *_cinder(figures["cinder"], figures["raw"]["ms"])]
+    if "cinder" in figures:
+        yield [*first, *_cinder(figures["cinder"], figures["raw"]["ms"])]
 
 
 def _cells(phase: Figures, raw_ms: float, renames: bool) -> Sequence[str]:

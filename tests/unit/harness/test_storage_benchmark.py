@@ -33,6 +33,7 @@ LINE: dict[str, Any] = {
     "figures": {
         "backend": "lvm",
         "snapshots": 1000,
+        "settings": "STORAGE_SNAPSHOTS=1000",
         "rename": {"manage": PHASE, "unmanage": PHASE},
         "keep": {"manage": PHASE, "unmanage": PHASE},
         "raw": {"ms": 1.62, "renames": 100},
@@ -109,12 +110,12 @@ def test_table_has_a_row_for_each_kind_of_work_and_for_the_driver_of_cinder() ->
         "| lvm | 1000 | manage, with rename | 2 | 1.6 | 1.2 | 0.5 | 0.3 | 200 + 100 | 1 lvrename | 0.01 lvs |" in shown
     )
     assert "| lvm | 1000 | Cinder's own driver, 9 managed | 8.1 | 1.6 | 5 |  |  | 1 | 2 lvs | 2 lvs |" in shown
-    assert 'Repeat it: make bench BENCH="storage.lvm"' in shown
+    assert 'Repeat it: make bench BENCH="storage.lvm" STORAGE_SNAPSHOTS=1000' in shown
 
 
 def test_table_says_what_the_machine_lacks() -> None:
     without_cinder = {**LINE, "figures": LINE["figures"] | {"cinder": {"missing": "no module cinder"}}}
-    without_lvm = {**LINE, "figures": {"backend": "lvm", "missing": "this machine lacks: lvs"}}
+    without_lvm = {**LINE, "figures": {"backend": "lvm", "settings": "", "missing": "this machine lacks: lvs"}}
 
     assert "Cinder's own driver: not measured: no module cinder" in table.render([without_cinder])
     assert "| lvm |  | not measured: this machine lacks: lvs |" in table.render([without_lvm])
