@@ -1,6 +1,7 @@
 """Cinder's volume service with a driver that answers at once, and requests to it."""
 
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,14 @@ import sqlalchemy as sa
 from benchmarks import machine
 from benchmarks.world import Meter, World
 from snapmanage.testing.services.process import Service, running, unique
-from snapmanage.testing.waiting import until
 
 INSIDE = Path(__file__).parent / "inside"
 BACKEND = "null"
 HOST = f"peer@{BACKEND}"
 LONGEST_SECONDS = 1800
+# Cinder waits for 30 s for a free connection to its database.
+STUCK_SECONDS = 60
+PAUSE_SECONDS = 0.1
 
 # Cinder's defaults, except for names, the durable queues that snapmanage has too, and events on the wire.
 CONFIGURATION = """\
@@ -118,17 +121,28 @@ class CinderVolume(Service):
 
 
 def run(world: World, python: Path, operations: int) -> dict[str, Any]:
-    """Queue casts while the service is frozen, and measure it until the last snapshot is `available`."""
+    """Queue casts while the service is frozen, and measure it until the last snapshot is `available`.
+
+    Cinder leaves a snapshot `creating` if a connection to the database is free too late; these don't count.
+    """
     with running(lambda folder: CinderVolume(folder, python, world)) as service:
         with service.requests(operations):
             service.freeze()
         meter = Meter(world, {"cinder": [service.pid]})
         service.thaw()
-        until(
-            lambda: service.count("snapshots WHERE status <> 'creating'") == operations,
-            "Cinder's last",
-            LONGEST_SECONDS,
-        )
-        figures = meter.read(operations)
-        assert service.count("snapshots WHERE status = 'available'") == operations, service.log_tail()
-        return figures | {"peak_mb": machine.memory_mb(service.pid, "VmHWM")}
+        done, seconds = _await_end(service, operations)
+        assert done, f"Cinder carried out no request:\n{service.log_tail(100)}"
+        figures = meter.read(done, seconds)
+        return figures | {"left_creating": operations - done, "peak_mb": machine.memory_mb(service.pid, "VmHWM")}
+
+
+def _await_end(service: CinderVolume, operations: int) -> tuple[int, float]:
+    """Return the number of available snapshots, and the seconds until the last one; stop when none follows."""
+    started = changed = time.monotonic()
+    done = 0
+    while done < operations and time.monotonic() - changed < STUCK_SECONDS:
+        time.sleep(PAUSE_SECONDS)
+        available = service.count("snapshots WHERE status = 'available'")
+        if available > done:
+            done, changed = available, time.monotonic()
+    return done, changed - started

@@ -33,9 +33,20 @@ LINES = [
 def test_table_compares_the_medians_of_all_rounds_with_cinder_and_with_the_empty_server() -> None:
     shown = table.render(LINES).splitlines()
 
-    cinder = "| Cinder 29.0.0, cinder-volume | 10.0, 12.0 | 11.0 | 1.0 | 0.003 | 60.00 cinder + 9.00 mariadb |"
+    cinder = (
+        "| Cinder 29.0.0, cinder-volume | 10.0, 12.0 | 11.0 | 1.0 | 0.003 | 60.00 cinder + 9.00 mariadb | 69.00 | 1.0 |"
+    )
     assert cinder in shown
-    assert "| snapmanage, one server process | 900.0, 1,300.0 | 1,100.0 | 100.0 | 0.275 | 0.40 volume |" in shown
+    assert (
+        "| snapmanage, one server process | 900.0, 1,300.0 | 1,100.0 | 100.0 | 0.275 | 0.40 volume | 0.40 | 172.5 |"
+        in shown
+    )
+
+
+def test_table_counts_the_snapshots_that_cinder_left_behind() -> None:
+    left = LINES[0] | {"figures": LINES[0]["figures"] | {"left_creating": 2}}
+
+    assert "| Cinder 29.0.0, cinder-volume (2 left in `creating`) |" in table.render([left, *LINES[1:]])
 
 
 def test_missing_interpreter_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
