@@ -132,7 +132,7 @@ class FileDriver:
         if not bindings:
             return {}
         located = files.locate(fd, self._directory, {each.identity for each in bindings}, ())
-        places = {each: renaming.relocated(each, located, "@") for each in bindings}
+        places = {each: renaming.relocated(each, located, "@", str.partition) for each in bindings}
         moved = {each: to for each, to in places.items() if to}
         return dict(zip(moved, renaming.unmanage_many(_OpenDirectory(fd), list(moved.values())), strict=True))
 

@@ -16,6 +16,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked
 from snapmanage.drivers.file import FileDriver
 from snapmanage.drivers.system import syscalls
+from snapmanage.testing.contract.helpers import counted
 from snapmanage.testing.needs import require
 from tests.services.storage.fuse import mounted_by_other_user
 
@@ -172,3 +173,20 @@ def test_many_volumes_are_found_as_one_is(driver: FileDriver) -> None:
 
     assert [first, second] == [driver.find_volume(Reference.named(each)) for each in ("disk1.img", "disk2.img")]
     assert (type(snapshot), type(absent)) == (errors.NotAVolume, errors.SourceNotFound)
+
+
+def test_one_scan_finds_the_snapshots_that_were_renamed_with_their_volume(
+    driver: FileDriver, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bindings = bindings_of(driver, *NAMES)
+    driver.manage_snapshots(bindings)
+    for each in bindings[:2]:
+        (folder / each.managed_name).rename(folder / each.managed_name.replace("disk1", "moved"))
+    scans = list[object]()
+    monkeypatch.setattr(os, "scandir", counted(os.scandir, scans))
+
+    assert driver.unmanage_snapshots(bindings) == [None] * 3
+
+    snapshots = {name for name in os.listdir(folder) if "@" in name}
+    assert snapshots == {each.replace("disk1", "moved") for each in NAMES}
+    assert len(scans) == 1
