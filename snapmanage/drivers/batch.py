@@ -23,7 +23,7 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.protocol import Driver
 
-__all__ = ["Asked", "BatchDriver", "raise_or_return", "working_on"]
+__all__ = ["Asked", "BatchDriver", "attempt_each", "raise_or_return", "working_on"]
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -115,6 +115,17 @@ def manage_snapshots(driver: Driver, bindings: Sequence[Binding]) -> list[Backen
 
 def unmanage_snapshots(driver: Driver, bindings: Sequence[Binding]) -> list[Exception | None]:
     return _each(driver, "unmanage_snapshots", bindings, driver.unmanage_snapshot)
+
+
+def attempt_each(one: Callable[[E], T], entries: Sequence[E]) -> list[T | errors.SnapmanageError]:
+    """Return the result of `one` for each entry, or the error of snapmanage that it raises."""
+    results: list[T | errors.SnapmanageError] = []
+    for entry in entries:
+        try:
+            results.append(one(entry))
+        except errors.SnapmanageError as error:
+            results.append(error)
+    return results
 
 
 def raise_or_return(result: T | errors.SnapmanageError) -> T:

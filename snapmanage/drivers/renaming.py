@@ -74,15 +74,21 @@ def unmanage_many(names: Renamer, bindings: Sequence[Binding]) -> list[bool | er
     return _carry_out(names, moves, _finished_unmanage, _end_of_unmanage)
 
 
-def relocated(binding: Binding, located: Iterable[BackendObject], separator: str) -> Binding | None:
+def relocated(
+    binding: Binding,
+    located: Iterable[BackendObject],
+    separator: str,
+    split: Callable[[str, str], tuple[str, str, str]] = str.rpartition,
+) -> Binding | None:
     """Return the binding with the names of the object's present place; None where no object fits.
 
     The whole name of an object called `VOLUME@NAME` or `FOLDER/NAME` changes with its volume or folder. If the part
-    after the separator is still that of the managed name, the object still has to be unmanaged.
+    after the separator is still that of the managed name, the object still has to be unmanaged. `split` is
+    `str.partition` where NAME may contain the separator.
     """
-    original, managed = (name.rpartition(separator)[2] for name in (binding.original_name, binding.managed_name))
+    original, managed = (split(name, separator)[2] for name in (binding.original_name, binding.managed_name))
     for each in located:
-        place, _, last = each.name.rpartition(separator)
+        place, _, last = split(each.name, separator)
         if each.identity == binding.identity and last == managed and each.name != binding.managed_name:
             return Binding(binding.identity, f"{place}{separator}{original}" if place else original, each.name)
     return None
