@@ -1,22 +1,30 @@
 """Entry points of btrfs that run as root: reading the trees of a file system, and renaming."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
 
 from snapmanage.drivers.btrfs import folder
 from snapmanage.drivers.system import privsep
 
 
 @privsep.context.entrypoint
-def subvolumes(path: str, file_system: str, names: Sequence[str]) -> list[tuple[object, ...]]:
+def snapshots(path: str, file_system: str) -> list[tuple[object, ...]]:
+    """Return the fields of each `Member` that `btrfs.folder.snapshots` returns."""
+    return [tuple(member) for member in folder.snapshots(path, file_system)]
+
+
+@privsep.context.entrypoint
+def subvolumes(
+    path: str, file_system: str, names: Sequence[str], identities: Sequence[str] = (), volumes: bool = False
+) -> list[tuple[object, ...]]:
     """Return the fields of each `Member` that `btrfs.folder.subvolumes` returns."""
-    return [astuple(member) for member in folder.subvolumes(path, file_system, frozenset(names))]
+    found = folder.subvolumes(path, file_system, names, frozenset(identities), volumes)
+    return [tuple(member) for member in found]
 
 
 @privsep.context.entrypoint
 def volumes(path: str, file_system: str) -> list[tuple[object, ...]]:
     """Return the fields of each `Member` that `btrfs.folder.volumes` returns."""
-    return [astuple(member) for member in folder.volumes(path, file_system)]
+    return [tuple(member) for member in folder.volumes(path, file_system)]
 
 
 @privsep.context.entrypoint
@@ -29,6 +37,12 @@ def folder_id(path: str, file_system: str) -> str:
 def locate(path: str, file_system: str, identities: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
     """Run `btrfs.folder.locate`."""
     return folder.locate(path, file_system, frozenset(identities), frozenset(names))
+
+
+@privsep.context.entrypoint
+def is_still(path: str, file_system: str, name: str, identity: str) -> bool:
+    """Run `btrfs.folder.is_still`."""
+    return folder.is_still(path, file_system, name, identity)
 
 
 @privsep.context.entrypoint
