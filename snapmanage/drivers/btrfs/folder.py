@@ -104,15 +104,8 @@ def locate(folder: str, file_system: str, identities: Collection[str], names: Co
     ]
 
 
-def is_still(folder: str, file_system: str, name: str, identity: str) -> bool:
-    """Return whether the subvolume with this name has the identity."""
-    place, last = _split(name)
-    with _opened(folder, file_system) as fd, _translated_errors(name), _opened_beneath(fd, place) as inner:
-        return lookup.identity(inner, last) == identity
-
-
-def rename(folder: str, file_system: str, old: str, new: str) -> None:
-    """Rename a subvolume within its folder, never replacing another object."""
+def rename(folder: str, file_system: str, old: str, new: str, identity: str | None = None) -> None:
+    """Rename a subvolume within its folder, never replacing another object; with `identity`, no other subvolume."""
     place, old_name = _split(old)
     new_place, new_name = _split(new)
     if place != new_place:
@@ -122,6 +115,8 @@ def rename(folder: str, file_system: str, old: str, new: str) -> None:
         # On a btrfs, only the top of a subvolume has this inode.
         if not stat.S_ISDIR(found.mode) or found.inode != paths.TOP_INODE:
             raise errors.SourceNotFound(f"{old!r} is not a subvolume; list the backend again")
+        if identity is not None and lookup.identity(inner, old_name) != identity:
+            raise errors.SourceNotFound(f"{old!r} belongs to another subvolume by now; list the backend again")
         syscalls.rename_noreplace(inner, old_name, new_name)
 
 

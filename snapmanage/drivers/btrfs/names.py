@@ -26,12 +26,11 @@ class Names:
         found = privsep.call(privileged.subvolumes, self.folder, self.file_system, names, self.identities)
         return {member.name: objects.snapshot(member) for member in (Member(*fields) for fields in found)}
 
-    def is_still(self, name: str, identity: str) -> bool:
-        same: bool = privsep.call(privileged.is_still, self.folder, self.file_system, name, identity)
-        return same
-
     def rename(self, old: str, new: str) -> None:
         privsep.call(privileged.rename_subvolume, self.folder, self.file_system, old, new)
+
+    def rename_if_still(self, old: str, new: str, identity: str) -> None:
+        privsep.call(privileged.rename_subvolume, self.folder, self.file_system, old, new, identity)
 
     def synced(
         self, results: Sequence[T | errors.SnapmanageError], names: Sequence[str]

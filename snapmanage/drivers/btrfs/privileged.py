@@ -40,15 +40,9 @@ def locate(path: str, file_system: str, identities: Sequence[str], names: Sequen
 
 
 @privsep.context.entrypoint
-def is_still(path: str, file_system: str, name: str, identity: str) -> bool:
-    """Run `btrfs.folder.is_still`."""
-    return folder.is_still(path, file_system, name, identity)
-
-
-@privsep.context.entrypoint
-def rename_subvolume(path: str, file_system: str, old: str, new: str) -> None:
+def rename_subvolume(path: str, file_system: str, old: str, new: str, identity: str | None = None) -> None:
     """Run `btrfs.folder.rename`."""
-    folder.rename(path, file_system, old, new)
+    folder.rename(path, file_system, old, new, identity)
 
 
 @privsep.context.entrypoint

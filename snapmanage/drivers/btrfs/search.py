@@ -22,8 +22,9 @@ _INO_LOOKUP = struct.Struct("=QQ4080s")
 _FS_INFO = struct.Struct("=16x16s992x")
 
 _BUFFER_BYTES = 1024**2
-# For the items of one object; clearing a large buffer takes longer than such a search.
-_SMALL_BUFFER_BYTES = 16 * 1024
+# For the items of one object. The kernel refuses an item that doesn't fit, and the largest one fills a node of 64 KiB.
+# Clearing a large buffer takes longer than such a search.
+_SMALL_BUFFER_BYTES = 66 * 1024
 
 # Object, type, offset.
 Key = tuple[int, int, int]

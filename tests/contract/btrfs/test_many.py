@@ -141,8 +141,9 @@ def test_empty_folder_that_stands_for_a_subvolume_in_a_snapshot_is_no_subvolume(
     assert (btrfs.top / "daily/inner").is_dir()
     with pytest.raises(errors.SourceNotFound):
         driver.find_volume(Reference.named("daily/inner"))
-    assert driver.names().is_still("volume-1/inner", inner.identity)
-    assert not driver.names().is_still("daily/inner", inner.identity)
+    with pytest.raises(errors.SourceNotFound):
+        driver.names().rename_if_still("daily/inner", "daily/other", inner.identity)
+    driver.names().rename_if_still("volume-1/inner", "volume-1/other", inner.identity)
 
 
 def test_snapshot_that_takes_the_name_after_the_look_is_not_renamed(
@@ -184,17 +185,20 @@ def test_snapshot_that_takes_the_name_after_the_check_gets_it_back(
     assert btrfs.snapshots() >= {"daily-1", "moved", bindings[0].managed_name, bindings[2].managed_name}
 
 
-def test_directory_and_missing_name_are_no_longer_the_snapshot(
-    btrfs: Btrfs, driver: BtrfsDriver, binding: Binding
+@pytest.mark.parametrize("name", ["directory", "missing", "weekly", "snapshots/missing"])
+def test_only_the_subvolume_with_the_identity_is_renamed(
+    name: str, btrfs: Btrfs, driver: BtrfsDriver, binding: Binding
 ) -> None:
     (btrfs.top / "directory").mkdir()
-    names = driver.names()
+    btrfs.add_snapshots("volume-1", "weekly")
+    before = sorted(btrfs.top.rglob("*"))
+    place = name.rpartition("/")[0]
 
-    assert names.is_still(binding.original_name, binding.identity)
-    assert not names.is_still(binding.original_name, bind(driver, binding.original_name).managed_name)
-    for name in ("directory", "missing"):
-        assert not names.is_still(name, binding.identity)
-        assert not names.is_still(name, "")
+    for identity in (binding.identity, ""):
+        with pytest.raises(errors.SourceNotFound):
+            driver.names().rename_if_still(name, f"{place}/new".lstrip("/"), identity)
+
+    assert sorted(btrfs.top.rglob("*")) == before
 
 
 def test_each_folder_is_synchronized_once_for_a_batch(
