@@ -34,6 +34,10 @@ class Renamer(Protocol):
     A renamer may also have `is_still(name: str, identity: str) -> bool`, which returns whether a name still belongs to
     an object, where the backend can tell this at little cost. It is called right before each rename, which in a
     batch may be long after the look.
+
+    Where each call costs, such as one to a helper, a renamer may have `rename_if_still(old: str, new: str, identity:
+    str) -> None` instead. It makes the same check and the rename in one call, and raises `SourceNotFound` for another
+    object.
     """
 
     def look(self, *names: str) -> Mapping[str, BackendSnapshot | errors.SnapmanageError]:
@@ -222,16 +226,24 @@ def _try(names: Renamer, move: _Move) -> errors.SnapmanageError | None:
     """Rename if the old name is still that of the object; return the failure."""
     working_on(move.binding)
     crash.at(Point.RENAMING)
-    is_still = getattr(names, "is_still", None)
     failure: errors.SnapmanageError | None = None
     try:
-        if is_still is not None and not is_still(move.old, move.binding.identity):
-            raise _gone(move.old)
-        names.rename(move.old, move.new)
+        _rename_if_still(names, move)
     except errors.SnapmanageError as raised:
         failure = raised
     crash.at(Point.RENAMED)
     return failure
+
+
+def _rename_if_still(names: Renamer, move: _Move) -> None:
+    identity = move.binding.identity
+    if (rename_if_still := getattr(names, "rename_if_still", None)) is not None:
+        rename_if_still(move.old, move.new, identity)
+        return
+    is_still = getattr(names, "is_still", None)
+    if is_still is not None and not is_still(move.old, identity):
+        raise _gone(move.old)
+    names.rename(move.old, move.new)
 
 
 def _judge(names: Renamer, move: _Move, failure: errors.SnapmanageError | None, seen: Seen) -> End:

@@ -161,7 +161,24 @@ class Checking:
         return name not in self.replaced
 
 
-def test_object_that_is_another_one_by_now_is_not_renamed(driver: FakeDriver, bindings: list[Binding]) -> None:
+class CheckingInOneCall:
+    """A renamer that checks an identity in the call that renames."""
+
+    def __init__(self, driver: FakeDriver, replaced: set[str]) -> None:
+        self.look = driver.look
+        self.rename = driver.rename
+        self.replaced = replaced
+
+    def rename_if_still(self, old: str, new: str, identity: str) -> None:
+        if old in self.replaced:
+            raise errors.SourceNotFound("another object has the name")
+        self.rename(old, new)
+
+
+@pytest.mark.parametrize("renamer", [Checking, CheckingInOneCall])
+def test_object_that_is_another_one_by_now_is_not_renamed(
+    renamer: type[Checking] | type[CheckingInOneCall], driver: FakeDriver, bindings: list[Binding]
+) -> None:
     steps = steps_of(driver)
 
     def take_the_second(step: str) -> None:
@@ -171,7 +188,7 @@ def test_object_that_is_another_one_by_now_is_not_renamed(driver: FakeDriver, bi
 
     driver.hook = take_the_second
 
-    results = renaming.manage_many(Checking(driver, {bindings[1].original_name}), bindings[:2])
+    results = renaming.manage_many(renamer(driver, {bindings[1].original_name}), bindings[:2])
 
     assert names(results) == [bindings[0].managed_name, errors.SourceNotFound]
     assert steps.count("rename") == 1
