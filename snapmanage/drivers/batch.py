@@ -13,7 +13,7 @@ the operations in the batch, and `driver_timeout_seconds` limits each entry inst
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -26,7 +26,7 @@ from snapmanage.drivers.protocol import Driver
 __all__ = ["Asked", "BatchDriver", "attempt_each", "raise_or_return", "working_on"]
 
 T = TypeVar("T")
-E = TypeVar("E")
+E = TypeVar("E", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,34 @@ class BatchDriver(Driver, Protocol):
 
 @dataclass
 class Progress:
-    """How far a batch is; written by the thread of the driver, read by others.
+    """How far a batch is; written by the threads of the driver, read by others.
 
     `begun` counts the entries on which work has begun, `current` is the last of them, `moved_at` the monotonic time
-    at which it was begun.
+    at which it was begun. The progress of a part of a batch counts for the whole batch too, its `whole`.
     """
 
-    begun: int = 0
+    whole: "Progress | None" = None
     current: object = None
     moved_at: float = field(default_factory=time.monotonic)
+    _begun: set[Hashable] = field(default_factory=set)
+
+    @property
+    def begun(self) -> int:
+        return len(self._begun)
+
+    def note(self, entry: Hashable) -> None:
+        """Note that work on an entry begins; a further call for an entry starts its time again, and doesn't count."""
+        self._begun.add(entry)
+        self.current, self.moved_at = entry, time.monotonic()
+        if self.whole is not None:
+            self.whole.note(entry)
 
 
 _THREAD = threading.local()
 
 
 @contextmanager
-def reported(progress: Progress) -> Iterator[None]:
+def reported(progress: Progress | None) -> Iterator[None]:
     """Let `working_on` write to `progress`, in this thread and inside the block."""
     _THREAD.progress = progress
     try:
@@ -84,11 +96,19 @@ def reported(progress: Progress) -> Iterator[None]:
         del _THREAD.progress
 
 
-def working_on(entry: object) -> None:
-    """Note that the driver begins to work on an entry of its batch, a `Binding`, an `Asked` or a `Reference`."""
+def current_progress() -> Progress | None:
+    """Return the progress to which `working_on` writes in this thread; None outside of a batch.
+
+    A driver that works on a batch in further threads lets `working_on` write to it there, with `reported`.
+    """
     progress: Progress | None = getattr(_THREAD, "progress", None)
-    if progress is not None:
-        progress.begun, progress.current, progress.moved_at = progress.begun + 1, entry, time.monotonic()
+    return progress
+
+
+def working_on(entry: Hashable) -> None:
+    """Note that the driver begins to work on an entry of its batch, a `Binding`, an `Asked` or a `Reference`."""
+    if (progress := current_progress()) is not None:
+        progress.note(entry)
 
 
 def calls_at_once(driver: Driver, limit: int) -> int:

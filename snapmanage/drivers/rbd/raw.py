@@ -17,6 +17,7 @@ _PAGE_ENTRIES = 256
 _MAX_ANSWER_BYTES = 4 * 1024**2
 # The directory of format 1 is one object; the read stops here.
 _MAX_DIRECTORY_BYTES = 64 * 1024**2
+_METADATA = "metadata_"
 
 
 def escape(name: bytes) -> str:
@@ -74,6 +75,29 @@ def read_features(ioctx: Any, image_id: str) -> int:
     with _decoding(f"rbd_header.{image_id}"):
         features, _ = struct.unpack_from("<QQ", answer)
         return int(features)
+
+
+def read_snapshot_name(ioctx: Any, image_id: str, snapshot_id: int) -> bytes:
+    """Return the present name of a snapshot of an image of format 2."""
+    header = f"rbd_header.{image_id}"
+    blob = _execute(ioctx, header, "get_snapshot_name", struct.pack("<Q", snapshot_id))
+    with _decoding(header):
+        (length,) = struct.unpack_from("<I", blob)
+        return blob[4 : 4 + length]
+
+
+def read_metadata_keys(ioctx: Any, rados: Any, image_id: str, prefix: str) -> set[str]:
+    """Return the keys in the metadata of an image of format 2 that begin with `prefix`."""
+    found, after, full_prefix = set[str](), "", _METADATA + prefix
+    while True:
+        with rados.ReadOpCtx() as operation:
+            page, _ = ioctx.get_omap_vals(operation, after, full_prefix, _PAGE_ENTRIES)
+            ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
+            keys = [key for key, _ in page]
+        if not keys:
+            return found
+        found |= {key.removeprefix(_METADATA) for key in keys}
+        after = keys[-1]
 
 
 @contextmanager
