@@ -112,6 +112,7 @@ class Qcow2Driver:
         self._patterns = image_patterns
         self._timeout_seconds = command_timeout_seconds
         self._resolvers = Resolvers()
+        self._turns = lock.Turns()
 
     def check(self) -> None:
         if not os.path.isabs(self._path):
@@ -230,7 +231,12 @@ class Qcow2Driver:
     @contextmanager
     def _lock_directory(self) -> Iterator[LockedDirectory]:
         """Lock the directory against renames by other workers: during one, images seem to be in use or broken."""
-        with self._open_directory() as directory, lock.locked(directory, self._timeout_seconds) as fd:
+        deadline = lock.Deadline(self._timeout_seconds)
+        with (
+            self._turns.awaited(deadline),
+            self._open_directory() as directory,
+            lock.locked(directory, deadline) as fd,
+        ):
             yield LockedDirectory(directory, fd, self._timeout_seconds)
 
 

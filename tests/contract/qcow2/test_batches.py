@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import commands
 from snapmanage.testing.contract.helpers import counted
+from snapmanage.testing.waiting import until
 from tests.contract.labs.qcow2 import Qcow2Lab
 from tests.contract.qcow2.chain import NEW, OLD, Chain, act_once_before, before_each_step, create, kill_before
 from tests.contract.qcow2.image_directory import SIZE, add_internal_snapshot
@@ -323,3 +325,23 @@ def test_internal_snapshots_that_a_scan_leaves_out_are_found_in_a_batch(
     results = Qcow2Driver(str(folder)).find_snapshots([Asked(Reference.named(name)) for name in names])
 
     assert [each.name if isinstance(each, BackendSnapshot) else each for each in results] == names
+
+
+def test_listing_waits_for_one_part_of_a_large_batch(lab: Qcow2Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next part of the batch waits for the listing, which came before it."""
+    bindings = [Binding(each.identity, each.name, f"snapshot-{each.name}") for each in found(lab)[:6]]
+    listings: list[Future[list[BackendSnapshot]]] = []
+    asked: list[object] = []
+    monkeypatch.setattr(lock, "Deadline", counted(lock.Deadline, asked))
+    monkeypatch.setattr(qcow2, "MOST_RENAMES", 2)
+    with ThreadPoolExecutor(1) as others:
+
+        def list_meanwhile() -> None:
+            listings.append(others.submit(lab.driver.list_snapshots))
+            until(lambda: len(asked) == 2, "the listing to ask for the directory")
+
+        with act_once_before("rebase", list_meanwhile):
+            lab.driver.manage_snapshots(bindings)
+        listed = listings[0].result()
+
+    assert sum(each.name.startswith("snapshot-") for each in listed) == 2
