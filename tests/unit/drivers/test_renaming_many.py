@@ -1,5 +1,7 @@
 """Renames of many objects at once: one look serves all, and one object's trouble is its own."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from snapmanage import errors
@@ -7,6 +9,7 @@ from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.drivers import batch, renaming
 from snapmanage.drivers.batch import Progress
 from snapmanage.drivers.fake import FakeDriver
+from snapmanage.drivers.renaming import Move
 
 Result = BackendSnapshot | errors.SnapmanageError
 
@@ -252,3 +255,33 @@ def test_progress_of_a_batch_is_reported(driver: FakeDriver, bindings: list[Bind
         renaming.manage_many(driver, bindings)
 
     assert seen == list(enumerate(bindings, 1))
+
+
+class StepwiseDriver(FakeDriver):
+    """A driver that renames many at once, except for `broken`."""
+
+    broken = ""
+
+    def rename_many(self, moves: Sequence[Move]) -> list[errors.SnapmanageError | None]:
+        self.asked = [(each.old, each.new) for each in moves]
+        return [self._failure(each) for each in moves]
+
+    def _failure(self, move: Move) -> errors.SnapmanageError | None:
+        if move.old == self.broken:
+            return errors.BackendBusy("it is busy")
+        self.rename(move.old, move.new)
+        return None
+
+
+def test_renamer_of_many_gets_the_moves_that_are_due_and_each_end_is_judged() -> None:
+    driver = StepwiseDriver(fake_volumes=1, fake_snapshots=4)
+    gone, first, broken, last = bindings = [
+        Binding(found.identity, found.name, f"managed-{found.name}") for found in driver.list_snapshots()
+    ]
+    driver.remove(gone.original_name)
+    driver.broken = broken.original_name
+
+    results = renaming.manage_many(driver, bindings)
+
+    assert names(results) == [errors.SourceNotFound, first.managed_name, errors.BackendBusy, last.managed_name]
+    assert driver.asked == [(each.original_name, each.managed_name) for each in (first, broken, last)]
