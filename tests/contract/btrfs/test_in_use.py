@@ -5,8 +5,8 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import Unsafe
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.testing.services.storage.btrfs import Btrfs, run
 from tests.contract.btrfs.helpers import bind
-from tests.services.storage.btrfs import Btrfs, run
 
 
 def test_snapshot_with_a_part_of_it_mounted_is_in_use(btrfs: Btrfs, driver: BtrfsDriver) -> None:

@@ -9,8 +9,8 @@ from snapmanage.core.backend import Binding, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs import members
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.testing.services.storage.btrfs import Btrfs, run
 from tests.contract.btrfs.helpers import bind, parents_by_name
-from tests.services.storage.btrfs import Btrfs, run
 
 
 def test_name_with_a_line_break_is_not_read_as_two_names(btrfs: Btrfs, driver: BtrfsDriver) -> None:

@@ -10,8 +10,8 @@ from snapmanage import crash
 from snapmanage.core.backend import Binding
 from snapmanage.crash import Point
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.testing.services.storage.btrfs import Btrfs
 from tests.contract.btrfs.helpers import bind
-from tests.services.storage.btrfs import Btrfs
 
 # A driver that looked only once would miss the object in about a tenth of the looks.
 MANY_LOOKS = 3000

@@ -8,9 +8,9 @@ from snapmanage import errors
 from snapmanage.core.backend import refuse_foreign
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.testing.services.storage.btrfs import Btrfs
 from tests.contract.btrfs.helpers import binding_of, parents_by_name
 from tests.contract.labs.btrfs import BtrfsLab
-from tests.services.storage.btrfs import Btrfs
 
 
 def test_snapshots_are_found_in_folders_and_in_one_another(btrfs: Btrfs, driver: BtrfsDriver) -> None:

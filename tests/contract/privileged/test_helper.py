@@ -26,11 +26,11 @@ from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup
+from snapmanage.testing.services.storage.zfs_fuse import ZfsFuse
 from snapmanage.testing.waiting import until
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.zfs import zfs_lab
 from tests.services.guests.machine import HELPER, PYTHON, Machine, machine
-from tests.services.storage.zfs_fuse import ZfsFuse
 
 SECTION = privsep.context.cfg_section
 NOBODY = 65534

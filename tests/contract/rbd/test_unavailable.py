@@ -10,9 +10,9 @@ from snapmanage import errors
 from snapmanage.core.backend import Binding
 from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.drivers.rbd.image import OpenImage
+from snapmanage.testing.services.storage.ceph import mon_command
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.rbd.helpers import DAILY, MANAGED, bind
-from tests.services.storage.ceph import mon_command
 
 LONGEST_WAIT_SECONDS = 60
 
