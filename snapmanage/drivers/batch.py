@@ -23,7 +23,7 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.protocol import Driver
 
-__all__ = ["Asked", "BatchDriver", "attempt_each", "raise_or_return", "working_on"]
+__all__ = ["Asked", "BatchDriver", "NotTried", "attempt_each", "raise_or_return", "working_on"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Hashable)
@@ -35,6 +35,13 @@ class Asked:
 
     reference: Reference
     volume: str | None = None
+
+
+class NotTried(errors.BackendUnavailable):
+    """The result of an entry that was not tried, because the backend didn't answer for an earlier one of its batch.
+
+    It costs the operation no attempt: the worker calls the driver again for it, unless no entry was tried.
+    """
 
 
 class BatchDriver(Driver, Protocol):

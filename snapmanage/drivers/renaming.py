@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 from snapmanage import crash, errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.crash import Point
-from snapmanage.drivers.batch import raise_or_return, working_on
+from snapmanage.drivers.batch import NotTried, raise_or_return, working_on
 
 __all__ = ["Move", "Renamer", "manage", "manage_many", "relocated", "unmanage", "unmanage_many"]
 
@@ -231,7 +231,7 @@ def _rename_each(names: Renamer, moves: Sequence[Move]) -> list[errors.Snapmanag
     for move in moves:
         last = failures[-1] if failures else None
         # A backend that doesn't answer is not asked again for each of the rest.
-        failures.append(last if isinstance(last, errors.BackendUnavailable) else _try(names, move))
+        failures.append(NotTried(str(last)) if isinstance(last, errors.BackendUnavailable) else _try(names, move))
     return failures
 
 

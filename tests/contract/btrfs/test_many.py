@@ -16,9 +16,9 @@ from snapmanage.drivers.btrfs import privileged, trees
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
 from snapmanage.drivers.system import syscalls
 from snapmanage.testing.contract.helpers import counted
+from snapmanage.testing.services.storage.btrfs import Btrfs
 from tests.contract.btrfs.helpers import bind
 from tests.contract.labs.btrfs import BtrfsLab
-from tests.services.storage.btrfs import Btrfs
 
 Calls = list[object]
 

@@ -7,7 +7,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.drivers import batch, renaming
-from snapmanage.drivers.batch import Progress
+from snapmanage.drivers.batch import NotTried, Progress
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.renaming import Move
 
@@ -232,7 +232,7 @@ def test_backend_that_stops_to_answer_is_not_asked_for_each_of_the_rest(
 
     results = renaming.manage_many(driver, bindings)
 
-    assert names(results) == [bindings[0].managed_name, *[errors.BackendUnavailable] * 4]
+    assert names(results) == [bindings[0].managed_name, errors.BackendUnavailable, *[NotTried] * 3]
     assert steps.count("rename") == 2
 
 
