@@ -165,7 +165,7 @@ def identity(folder: int, name: str) -> str | None:
         return None
     number, (offset, item), place = found
     each = trees.subvolume(number, offset, item, None, place, None)
-    return each.identity or None if each else None
+    return each.identity if each else None
 
 
 def directory_of(fd: int) -> Directory:
@@ -182,7 +182,7 @@ def read_entry(fd: int, directory: Directory, name: str) -> tuple[int, tuple[int
     for _ in range(_TRIES):
         if (number := _number(fd, wanted)) is None:
             return None
-        roots, places = trees.items(fd, number, number)
+        roots, places = trees.items(fd, number, number, within=directory[0])
         if number in roots and places.get(number) == wanted:
             return number, roots[number], wanted
     raise Unclear

@@ -95,14 +95,17 @@ def subvolume(
     )
 
 
-def items(fd: int, first: int, last: int) -> tuple[dict[int, tuple[int, bytes]], dict[int, Place]]:
+def items(
+    fd: int, first: int, last: int, within: int = MAX_U64
+) -> tuple[dict[int, tuple[int, bytes]], dict[int, Place]]:
     """Read the tree of subvolumes, from one number to another.
 
     Return the key's offset and the item of every subvolume, by its number, and the places of those that have one.
+    With `within`, the place of `last` is read only if it lies in a subvolume with this number or a smaller one.
     """
     roots: dict[int, tuple[int, bytes]] = {}
     places: dict[int, Place] = {}
-    for (number, kind, offset), item in search(fd, _ROOT_TREE, (first, _ROOT_ITEM, 0), (last, _ROOT_BACKREF, MAX_U64)):
+    for (number, kind, offset), item in search(fd, _ROOT_TREE, (first, _ROOT_ITEM, 0), (last, _ROOT_BACKREF, within)):
         if kind == _ROOT_ITEM and (number == TOP or number >= TOP_INODE):
             roots[number] = offset, item.ljust(_ROOT.size, b"\0")
         elif kind == _ROOT_BACKREF:

@@ -4,6 +4,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from snapmanage.testing.services.storage.btrfs import Btrfs
 from tests.contract.btrfs.helpers import bind
 from tests.contract.labs.btrfs import BtrfsLab
 
-Calls = list[object]
+Calls = list[Any]
 
 
 @pytest.fixture
@@ -76,17 +77,19 @@ def test_batch_reads_only_its_own_subvolumes(driver: BtrfsDriver, daily: list[st
 def test_lookup_costs_the_same_however_many_subvolumes_there_are(
     btrfs: Btrfs, driver: BtrfsDriver, daily: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def calls() -> int:
+    def calls(*names: str) -> int:
         made: Calls = []
         with monkeypatch.context() as patch:
             patch.setattr("fcntl.ioctl", counted(fcntl.ioctl, made))
-            driver.find_snapshot(Reference.named("daily-1"))
+            driver.find_snapshots(asked(*names))
         return len(made)
 
-    with_few = calls()
+    one, ten = calls(daily[0]), calls(*daily)
     btrfs.add_snapshots("volume-1", *(f"other-{number}" for number in range(500)))
 
-    assert calls() == with_few < 25
+    assert (calls(daily[0]), calls(*daily)) == (one, ten)
+    # The entry of the folder, the root item with its place, and the quotas, which are off.
+    assert ten - one == 9 * 3
 
 
 def test_lookup_finds_what_a_search_of_all_subvolumes_finds(
@@ -118,6 +121,17 @@ def test_one_search_serves_a_batch_with_names_that_no_lookup_can_decide(
 
     assert kinds([*found]) == [None] * 12
     assert len(searches) == 1
+
+
+def test_snapshot_in_a_damaged_subvolume_fails_alone(btrfs: Btrfs, driver: BtrfsDriver, daily: list[str]) -> None:
+    btrfs.add_volume("damaged")
+    btrfs.add_snapshots("volume-1", "damaged/weekly")
+    names = [daily[0], "damaged/weekly", daily[1]]
+    bindings = [bind(driver, name) for name in names]
+    btrfs.damage("damaged")
+
+    assert kinds([*driver.find_snapshots(asked(*names))]) == [None] * 3
+    assert kinds([*driver.manage_snapshots(bindings)]) == [None, errors.Unusable, None]
 
 
 def test_read_only_snapshot_with_snapshots_is_found_as_a_volume_in_one_search(
@@ -246,12 +260,29 @@ def test_moved_and_gone_snapshots_of_a_batch_are_unmanaged_with_the_others(
     btrfs.remove(gone.managed_name)
     (btrfs.top / "snapshots").rename(btrfs.top / "elsewhere")
     located: Calls = []
+    synced: Calls = []
     monkeypatch.setattr(privileged, "locate", counted(privileged.locate, located))
+    monkeypatch.setattr(privileged, "sync_names", counted(privileged.sync_names, synced))
 
     assert driver.unmanage_snapshots(bindings) == [None] * 5
 
     assert btrfs.snapshots() == {*daily[1:], "elsewhere/daily", "elsewhere/second"}
     assert len(located) == 1
+    assert {os.path.dirname(name) for _, _, name in synced} == {"", "elsewhere"}
+
+
+def test_snapshot_that_was_moved_out_of_the_folder_is_left_alone(btrfs: Btrfs) -> None:
+    (btrfs.top / "snapshots").mkdir()
+    btrfs.add_snapshots("volume-1", "snapshots/daily", read_only=False)
+    driver = BtrfsDriver(str(btrfs.top / "snapshots"))
+    found = driver.find_snapshot(Reference.named("daily"))
+    moved = Binding(found.identity, "daily", driver.managed_name(found, "snapshot-1"))
+    driver.manage_snapshot(moved)
+    (btrfs.top / "snapshots/snapshot-1").rename(btrfs.top / "snapshot-1")
+
+    driver.unmanage_snapshot(moved)
+
+    assert btrfs.snapshots() == {"snapshot-1"}
 
 
 def test_name_that_another_snapshot_has_is_refused_alone(btrfs: Btrfs, driver: BtrfsDriver, daily: list[str]) -> None:

@@ -120,7 +120,19 @@ def test_parent_is_found_by_its_identity(of_items: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../daily", ".", "./daily", "/daily", "a//b", "a\0b", "\ud800", "a/" * 257 + "b", "x" * 256]
+    "name",
+    [
+        "../daily",
+        ".",
+        "./daily",
+        "/daily",
+        "a//b",
+        "a\0b",
+        "\ud800",
+        "a/" * 257 + "b",
+        "x" * 256,
+        f"{'d' * 250}/" * 16 + "d" * 200,
+    ],
 )
 def test_name_beyond_the_bounds_of_a_path_is_unclear(name: str, of_items: Any) -> None:
     of_items({})
