@@ -14,6 +14,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked
 from snapmanage.drivers.rbd import raw
 from snapmanage.drivers.rbd.driver import RbdDriver
+from snapmanage.drivers.rbd.kept import MOST_OPEN
 from snapmanage.drivers.rbd.unreadable import ImageUnreadable
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import EXCLUSIVE_LOCK, JOURNALING, LAYERING
@@ -42,11 +43,14 @@ def opened(lab: RbdLab, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         def __init__(self, *arguments: Any, read_only: bool = False, **more: Any) -> None:
             counts["for reading" if read_only else "for writing"] += 1
             self._image = make(*arguments, read_only=read_only, **more)
+            counts["open"] += 1
+            counts["most open"] = max(counts["most open"], counts["open"])
 
         def __enter__(self) -> "CountedImage":
             return self
 
         def __exit__(self, *_: object) -> None:
+            counts["open"] -= 1
             self._image.close()
 
         def __getattr__(self, name: str) -> Any:
@@ -58,9 +62,10 @@ def opened(lab: RbdLab, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def counted(counts: Counter[str], act: Callable[[], object]) -> dict[str, int]:
+    """Return the images that an action opens, and the lists that it reads."""
     counts.clear()
     act()
-    return dict(+counts)
+    return {kind: counts[kind] for kind in ("for reading", "for writing", "lists") if counts[kind]}
 
 
 def find_many(driver: RbdDriver, names: Sequence[str]) -> list[BackendSnapshot | errors.SnapmanageError]:
@@ -113,6 +118,31 @@ def test_batch_opens_each_image_for_writing_once_to_protect_its_snapshots(
     assert (managing["for writing"], unmanaging["for writing"], protected) == (2, 2, True)
     assert not is_protected(lab, "image-1@weekly")
     assert protection_keys(lab) == []
+
+
+def test_batch_keeps_few_images_open_at_once(lab: RbdLab, driver: RbdDriver, opened: Counter[str]) -> None:
+    names = [f"{lab.add_volume(f'more-{number}')}@daily" for number in range(MOST_OPEN + 2)]
+    for name in names:
+        lab.write_snapshots(*name.split("@"))
+    opened.clear()
+
+    # Each name is looked up on the volume of the request first.
+    found = driver.find_snapshots([Asked(Reference.named(name), lab.volume) for name in names])
+
+    assert [each.name for each in found if isinstance(each, BackendSnapshot)] == names
+    assert (opened["most open"], opened["open"]) == (MOST_OPEN, 0)
+
+
+def test_client_that_does_not_answer_the_notification_fails_no_rename(
+    lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_out(*_: object) -> None:
+        raise lab.odd.rados.TimedOut("no answer", errno=110)
+
+    [binding] = bind_many(driver, [DAILY])
+    monkeypatch.setattr(raw, "announce_change", time_out)
+
+    assert kinds(driver.manage_snapshots([binding])) == [BackendSnapshot]
 
 
 def test_volumes_are_found_together_and_each_has_its_own_error(
