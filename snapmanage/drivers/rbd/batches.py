@@ -16,7 +16,7 @@ from snapmanage.drivers import renaming
 from snapmanage.drivers.batch import Asked, current_progress, reported, working_on
 from snapmanage.drivers.rbd import protection, raw
 from snapmanage.drivers.rbd.cluster import is_broken
-from snapmanage.drivers.rbd.names import SnapshotIds, check_name, readings
+from snapmanage.drivers.rbd.names import SnapshotIds, check_name
 from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.renamer import ImageRenamer
 
@@ -70,11 +70,11 @@ def for_each_image(
 
 
 def image_of_asked(asked: Asked) -> str:
-    """Return the image in which a look-up begins: its id, or its name; raise `InvalidReference`."""
+    """Return the image in which a look-up probably ends: its id, or its name; raise `InvalidReference`."""
     if "source-id" in asked.reference.value:
         return SnapshotIds.parse(asked.reference.name("source-id")).image or asked.volume or ""
     name = check_name(asked.reference.name())
-    return next((reading.image for reading in readings(name, asked.volume)), name)
+    return asked.volume or name.partition("@")[0]
 
 
 def image_of_binding(binding: Binding) -> str:

@@ -19,7 +19,7 @@ the reason. `scan` defines which failures count as the image's and which as the 
 is refused for being in use. Only unprotecting fails while a snapshot has clones: see `protection`.
 
 **Renames** are sent with the snapshot's id, so they can't reach another object. Right before each, its name is read
-from the image's header, by that id.
+from the image's header, by that id. The OSD refuses a name that another snapshot has.
 
 **Batches.** The operations on one image open it once before their renames and once after them. `rbd_list_workers`
 images are worked on at once. An image that can't be read, or doesn't answer, fails its own operations only.

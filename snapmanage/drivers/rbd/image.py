@@ -42,6 +42,14 @@ class OpenImage:
         """Return the first reason against managing any snapshot of the image, as a clause."""
         return next(refusals(self.image, self._ioctx, self._bindings, self._protect), None)
 
+    @property
+    def has_plain_header(self) -> bool:
+        """Return whether the image's header alone has the names of snapshots, in a form that this librbd knows.
+
+        The names in a journal are those of a mirror too, so only librbd may write them.
+        """
+        return self.refusal is None and not self.image.features() & self._bindings.rbd.RBD_FEATURE_JOURNALING
+
     def volume(self) -> BackendVolume:
         """Return the image as a volume; an image of format 1, which has no id, or with an impossible id is unusable."""
         usable = is_image_id(self._id)

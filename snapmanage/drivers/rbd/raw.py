@@ -1,7 +1,10 @@
-"""Read the objects of a pool and its images through librados, without librbd.
+"""Read the objects of a pool and its images through librados, without librbd, and rename snapshots in them.
 
 The bindings of librbd assume that every name is UTF-8: one other name makes them fail for the whole list. The bytes of
 such a name are shown escaped: `caf\\xe9`. The features of an image are read here before librbd opens it.
+
+librbd reads the whole header of an image again after each rename, every snapshot of it. The request for the rename
+itself is the same here.
 """
 
 import struct
@@ -84,6 +87,23 @@ def read_snapshot_name(ioctx: Any, image_id: str, snapshot_id: int) -> bytes:
     with _decoding(header):
         (length,) = struct.unpack_from("<I", blob)
         return blob[4 : 4 + length]
+
+
+def rename_snapshot(ioctx: Any, rados: Any, image_id: str, snapshot_id: int, name: str) -> None:
+    """Rename a snapshot of an image of format 2 without a journal, as librbd does.
+
+    The OSD refuses a name that another snapshot of a user has, an unknown id, and a snapshot that no user made.
+    """
+    text = name.encode()
+    with rados.WriteOpCtx() as operation:
+        operation.execute("rbd", "snapshot_rename", struct.pack(f"<QI{len(text)}s", snapshot_id, len(text), text))
+        ioctx.operate_write_op(operation, f"rbd_header.{image_id}")
+
+
+def announce_change(ioctx: Any, image_id: str) -> None:
+    """Let each client that has the image open read its header again; return when they have answered."""
+    # Every version of librbd and of the kernel's client takes an empty message for this.
+    ioctx.notify(f"rbd_header.{image_id}", "")
 
 
 def read_metadata_keys(ioctx: Any, rados: Any, image_id: str, prefix: str) -> set[str]:

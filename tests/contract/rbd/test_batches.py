@@ -14,8 +14,10 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked
 from snapmanage.drivers.rbd import raw
 from snapmanage.drivers.rbd.driver import RbdDriver
+from snapmanage.drivers.rbd.kept import MOST_OPEN
 from snapmanage.drivers.rbd.unreadable import ImageUnreadable
 from tests.contract.labs.rbd import RbdLab
+from tests.contract.labs.rbd_oddities import EXCLUSIVE_LOCK, JOURNALING, LAYERING
 from tests.contract.rbd.helpers import DAILY, find, is_protected, protection_keys
 
 IMAGES = ("image-2", "image-3")
@@ -41,11 +43,14 @@ def opened(lab: RbdLab, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         def __init__(self, *arguments: Any, read_only: bool = False, **more: Any) -> None:
             counts["for reading" if read_only else "for writing"] += 1
             self._image = make(*arguments, read_only=read_only, **more)
+            counts["open"] += 1
+            counts["most open"] = max(counts["most open"], counts["open"])
 
         def __enter__(self) -> "CountedImage":
             return self
 
         def __exit__(self, *_: object) -> None:
+            counts["open"] -= 1
             self._image.close()
 
         def __getattr__(self, name: str) -> Any:
@@ -57,9 +62,10 @@ def opened(lab: RbdLab, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def counted(counts: Counter[str], act: Callable[[], object]) -> dict[str, int]:
+    """Return the images that an action opens, and the lists that it reads."""
     counts.clear()
     act()
-    return dict(+counts)
+    return {kind: counts[kind] for kind in ("for reading", "for writing", "lists") if counts[kind]}
 
 
 def find_many(driver: RbdDriver, names: Sequence[str]) -> list[BackendSnapshot | errors.SnapmanageError]:
@@ -82,7 +88,7 @@ def test_batch_opens_each_image_once_and_after_renames_once_more(
     driver: RbdDriver, names: list[str], opened: Counter[str]
 ) -> None:
     bindings = bind_many(driver, names)
-    once, twice = {"for reading": 2, "lists": 2}, {"for reading": 4, "for writing": 2, "lists": 4}
+    once, twice = {"for reading": 2, "lists": 2}, {"for reading": 4, "lists": 4}
 
     assert counted(opened, lambda: find_many(driver, names)) == once
     assert counted(opened, lambda: driver.manage_snapshots(bindings)) == twice
@@ -109,9 +115,34 @@ def test_batch_opens_each_image_for_writing_once_to_protect_its_snapshots(
     protected = is_protected(lab, "image-1@snapshot-0")
     unmanaging = counted(opened, lambda: driver.unmanage_snapshots(bindings))
 
-    assert (managing["for writing"], unmanaging["for writing"], protected) == (4, 4, True)
+    assert (managing["for writing"], unmanaging["for writing"], protected) == (2, 2, True)
     assert not is_protected(lab, "image-1@weekly")
     assert protection_keys(lab) == []
+
+
+def test_batch_keeps_few_images_open_at_once(lab: RbdLab, driver: RbdDriver, opened: Counter[str]) -> None:
+    names = [f"{lab.add_volume(f'more-{number}')}@daily" for number in range(MOST_OPEN + 2)]
+    for name in names:
+        lab.write_snapshots(*name.split("@"))
+    opened.clear()
+
+    # Each name is looked up on the volume of the request first.
+    found = driver.find_snapshots([Asked(Reference.named(name), lab.volume) for name in names])
+
+    assert [each.name for each in found if isinstance(each, BackendSnapshot)] == names
+    assert (opened["most open"], opened["open"]) == (MOST_OPEN, 0)
+
+
+def test_client_that_does_not_answer_the_notification_fails_no_rename(
+    lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_out(*_: object) -> None:
+        raise lab.odd.rados.TimedOut("no answer", errno=110)
+
+    [binding] = bind_many(driver, [DAILY])
+    monkeypatch.setattr(raw, "announce_change", time_out)
+
+    assert kinds(driver.manage_snapshots([binding])) == [BackendSnapshot]
 
 
 def test_volumes_are_found_together_and_each_has_its_own_error(
@@ -176,6 +207,26 @@ def test_snapshot_that_gets_another_name_after_the_look_keeps_it(
     assert lab.names() == {DAILY, renamed, *(each.managed_name for each in bindings[1:])}
 
 
+def test_worker_that_continues_late_gives_a_snapshot_its_recorded_name_and_changes_no_other(
+    lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [binding], rename = bind_many(driver, [DAILY]), raw.rename_snapshot
+
+    def replace_and_rename(*arguments: Any) -> None:
+        monkeypatch.undo()
+        with lab.image() as image:
+            image.rename_snap("daily", "by-an-operator")
+            image.create_snap("daily")
+        rename(*arguments)
+
+    monkeypatch.setattr(raw, "rename_snapshot", replace_and_rename)
+    result = driver.manage_snapshots([binding])
+
+    assert [each.identity for each in result if isinstance(each, BackendSnapshot)] == [binding.identity]
+    assert lab.names() == {DAILY, binding.managed_name}
+    assert find(driver, DAILY).identity != binding.identity
+
+
 def test_client_that_has_an_image_open_sees_the_new_names_at_once(lab: RbdLab, driver: RbdDriver) -> None:
     with lab.image() as image:
         [binding] = bind_many(driver, [DAILY])
@@ -184,6 +235,53 @@ def test_client_that_has_an_image_open_sees_the_new_names_at_once(lab: RbdLab, d
         driver.manage_snapshots([binding])
 
         assert (before, [snap["name"] for snap in image.list_snaps()]) == (["daily"], ["snapshot-0"])
+
+
+def test_snapshots_of_an_image_with_a_journal_are_renamed_by_librbd(
+    lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch, opened: Counter[str]
+) -> None:
+    image_id = lab.odd.image("journaled", LAYERING | EXCLUSIVE_LOCK | JOURNALING)
+    with lab.image("journaled") as image:
+        image.create_snap("weekly")
+    bindings = bind_many(driver, ["journaled@daily", "journaled@weekly"])
+    sizes = journal_bytes(lab, image_id)
+    monkeypatch.delattr(raw, "rename_snapshot")
+
+    counts = counted(opened, lambda: driver.manage_snapshots(bindings))
+
+    assert counts == {"for reading": 2, "for writing": 1, "lists": 2}
+    assert lab.names() == {DAILY, *(each.managed_name for each in bindings)}
+    assert journal_bytes(lab, image_id) > sizes
+
+
+def test_image_that_gets_a_journal_after_the_look_is_left_for_the_next_attempt(
+    lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.odd.image("disk", LAYERING | EXCLUSIVE_LOCK)
+    [binding], read_features = bind_many(driver, ["disk@daily"]), raw.read_features
+    reads = Counter[str]()
+
+    def enable_journal_and_read_features(ioctx: Any, image_id: str) -> int:
+        reads[image_id] += 1
+        if reads[image_id] == 2:  # the first time is before the image is opened
+            with lab.image("disk") as image:
+                image.update_features(JOURNALING, True)
+        return read_features(ioctx, image_id)
+
+    monkeypatch.setattr(raw, "read_features", enable_journal_and_read_features)
+    first = driver.manage_snapshots([binding])
+    between = lab.names()
+    monkeypatch.undo()
+    second = driver.manage_snapshots([binding])
+
+    assert (kinds(first), kinds(second)) == ([errors.BackendBusy], [BackendSnapshot])
+    assert (between, lab.names()) == ({DAILY, "disk@daily"}, {DAILY, binding.managed_name})
+
+
+def journal_bytes(lab: RbdLab, image_id: str) -> int:
+    """Return the size of the objects with the entries of an image's journal."""
+    objects = [each for each in lab.ioctx.list_objects() if each.key.startswith("journal_data.")]
+    return sum(each.stat()[0] for each in objects if f".{image_id}." in each.key)
 
 
 @pytest.fixture
