@@ -10,6 +10,8 @@ A batch scans the directory three times. The first scan decides which files may 
 The second one, right before the first old name is removed, finds overlays that other programs have made meanwhile. The
 third one, after the last removal, finds those that were made during the removals.
 
+Several `qemu-img` run at once, since each changes another overlay, and none needs another one's result.
+
 All steps run under the lock of the directory (`lock`). `qemu-img` inherits the lock: if it outlives its worker, the
 next worker waits until it ends. A frozen worker keeps the lock, and other workers fail with an error that a retry can
 cure.
@@ -30,8 +32,8 @@ from typing import TypeVar
 from snapmanage import crash, errors
 from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.crash import Point
-from snapmanage.drivers.batch import working_on
 from snapmanage.drivers.qcow2 import links, qemu_img
+from snapmanage.drivers.qcow2.attempts import Failures, attempt_each, attempt_together
 from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.image import Overlay
@@ -40,8 +42,10 @@ from snapmanage.drivers.renaming import Move
 from snapmanage.drivers.system import files, syscalls
 from snapmanage.drivers.system.files import translated_errors
 
+# qemu-img processes at the same time; each uses up to `qemu_img.MEMORY_BYTES`.
+MOST_PROCESSES = 4
+
 T = TypeVar("T")
-Failures = dict[Move, errors.SnapmanageError]
 
 
 class LockedDirectory:
@@ -82,10 +86,10 @@ class LockedDirectory:
     def rename_many(self, moves: Sequence[Move]) -> list[errors.SnapmanageError | None]:
         """Take each step for all moves; if a step of a move fails, undo its finished steps as far as possible."""
         chains = self.chains()
-        failures = _attempt(partial(self._begin, chains), moves)
+        failures = attempt_each(partial(self._begin, chains), moves)
         if begun := [each for each in moves if each not in failures]:
             self._sync()
-            unfinished = self._complete(begun, chains, self._rebase_if_unlocked, self._rebase_if_unobstructed)
+            unfinished = self._complete(begun, chains, new=True)
             if unfinished:
                 self._complete([_reversed(each) for each in unfinished], self.chains())
             failures |= unfinished
@@ -119,39 +123,46 @@ class LockedDirectory:
         self._scanned = None
         links.add(self.directory, move.old, move.new, move.binding.identity)
 
-    def _complete(
-        self,
-        moves: Sequence[Move],
-        chains: Chains,
-        rebase: Callable[[Chains, Move], None] | None = None,
-        rebase_late: Callable[[Chains, Move], None] | None = None,
-    ) -> Failures:
+    def _complete(self, moves: Sequence[Move], chains: Chains, new: bool = False) -> Failures:
         """Move all overlays from the old names of the files to the new ones, then remove the old names.
 
-        `chains` are the images before the first overlay is changed. Return the failures.
+        `chains` are the images before the first overlay is changed. A `new` rename is refused for what other programs
+        have changed since; otherwise a rename is finished or undone. Return the failures.
         """
-        failures = _attempt(partial(rebase or self._rebase_overlays, chains), moves)
+        failures = self._rebase_all(moves, chains, new)
         if ready := [each for each in moves if each not in failures]:
-            late = partial(rebase_late or self._rebase_overlays, self._scan())
-            failures |= _attempt(late, ready)
+            late = partial(self._rebase_late, self._scan(), new)
+            failures |= attempt_each(late, ready)
         if ready := [each for each in ready if each not in failures]:
-            failures |= _attempt(self._remove_old_name, ready)
+            failures |= attempt_each(self._remove_old_name, ready)
             self._sync()
             # The old names are gone, so each move is checked, even if the storage fails on one of them.
             removed = [each for each in ready if each not in failures]
-            failures |= _attempt(self._confirm, removed, stop_if_unavailable=False)
+            failures |= attempt_each(self._confirm, removed, stop_if_unavailable=False)
         return failures
 
-    def _rebase_if_unlocked(self, chains: Chains, move: Move) -> None:
-        """Rebase the overlays, unless a process has opened the file since the first scan."""
-        working_on(move.binding)
+    def _rebase_all(self, moves: Sequence[Move], chains: Chains, new: bool) -> Failures:
+        """Rebase the overlays of some moves at once; refuse a new rename of a file that a process has opened since."""
+        failures: Failures = {}
+        for start in range(0, len(moves), MOST_PROCESSES):
+            if unavailable := [each for each in failures.values() if isinstance(each, errors.BackendUnavailable)]:
+                return failures | dict.fromkeys(moves[start:], unavailable[0])
+            some = moves[start : start + MOST_PROCESSES]
+            # No qemu-img of this batch runs now: its lock on an overlay would look like that of another process.
+            opened = attempt_each(self._refuse_opened, some) if new else {}
+            closed = [each for each in some if each not in opened]
+            failures |= opened | attempt_together(partial(self._rebase_overlays, chains), closed)
+        return failures
+
+    def _refuse_opened(self, move: Move) -> None:
         with self.directory.opened(move.old) as fd, translated_errors(move.old):
             if fd is not None and syscalls.locked(fd):
                 raise errors.InUse(f"a process has opened {move.old!r}: close it, then repeat the request")
-        self._rebase_overlays(chains, move)
 
-    def _rebase_if_unobstructed(self, chains: Chains, move: Move) -> None:
-        _refuse_obstructed(chains, move)
+    def _rebase_late(self, chains: Chains, new: bool, move: Move) -> None:
+        """Rebase the overlays that other programs have made since the first scan."""
+        if new:
+            _refuse_obstructed(chains, move)
         self._rebase_overlays(chains, move)
 
     def _rebase_overlays(self, chains: Chains, move: Move) -> None:
@@ -215,22 +226,6 @@ class LockedDirectory:
         """Write the directory to disk, so that a power failure can't undo a step that later steps rely on."""
         with translated_errors(self.directory.path):
             os.fsync(self.directory.fd)
-
-
-def _attempt(step: Callable[[Move], None], moves: Sequence[Move], stop_if_unavailable: bool = True) -> Failures:
-    """Take a step for each move, and return the failures.
-
-    A storage that doesn't respond is not asked again for each of the rest: its error counts for them too.
-    """
-    failures: Failures = {}
-    for position, move in enumerate(moves):
-        try:
-            step(move)
-        except errors.SnapmanageError as failure:
-            failures[move] = failure
-            if stop_if_unavailable and isinstance(failure, errors.BackendUnavailable):
-                return failures | dict.fromkeys(moves[position:], failure)
-    return failures
 
 
 def _reversed(move: Move) -> Move:

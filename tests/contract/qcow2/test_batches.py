@@ -2,9 +2,10 @@
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked, Progress, reported
 from snapmanage.drivers.qcow2 import driver as qcow2
-from snapmanage.drivers.qcow2 import image, lock, qemu_img
+from snapmanage.drivers.qcow2 import image, lock, qemu_img, renames
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import commands
@@ -35,6 +36,12 @@ MANY = 30
 def bindings(chain: Chain) -> list[Binding]:
     """Return the bindings of both snapshots of the chain, of which one is the overlay of the other."""
     return [chain.binding(BASE, NEW_BASE), chain.binding()]
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the steps of a batch have one order."""
+    monkeypatch.setattr(renames, "MOST_PROCESSES", 1)
 
 
 @pytest.fixture
@@ -103,6 +110,7 @@ def test_one_scan_manages_and_unmanages_many_without_a_rename(lab: Qcow2Lab, cal
     assert calls.of(lambda: lab.driver.unmanage_snapshots(bindings)) == (1, MANY + 1, 0)
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_directory_is_written_to_disk_twice_for_a_batch(lab: Qcow2Lab) -> None:
     bindings = [Binding(each.identity, each.name, f"snapshot-{each.name}") for each in found(lab)]
     steps: list[str] = []
@@ -121,6 +129,7 @@ def test_directory_is_written_to_disk_twice_for_a_batch(lab: Qcow2Lab) -> None:
 
 @pytest.mark.parametrize("then", ["manage", "unmanage"])
 @pytest.mark.parametrize("first", ["manage", "unmanage"])
+@pytest.mark.usefixtures("one_at_a_time")
 def test_worker_killed_at_any_step_of_a_batch_leaves_complete_chains_and_the_next_batch_finishes(
     chain: Chain, bindings: list[Binding], first: str, then: str
 ) -> None:
@@ -161,6 +170,7 @@ def test_single_operation_after_a_killed_batch_finishes_its_own_rename(
         chain.check_unmanaged()
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_overlay_in_use_refuses_its_snapshot_alone(chain: Chain, bindings: list[Binding]) -> None:
     with ExitStack() as guests:
         done: list[str] = []
@@ -192,6 +202,7 @@ def test_snapshot_that_a_process_opens_before_its_turn_is_in_use(chain: Chain, b
     chain.check_unmanaged()
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_overlay_made_during_the_renames_before_is_never_without_its_backing_file(
     chain: Chain, bindings: list[Binding]
 ) -> None:
@@ -213,6 +224,7 @@ def test_overlay_made_during_the_renames_before_is_never_without_its_backing_fil
     assert chain.backing("late.qcow2") == NEW_BASE
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_name_that_can_not_be_rewritten_stops_its_rename_before_the_old_name_is_removed(
     chain: Chain, bindings: list[Binding]
 ) -> None:
@@ -251,7 +263,7 @@ def test_file_that_takes_the_name_of_a_snapshot_after_the_look_is_not_touched(
 
 
 def test_storage_that_does_not_respond_is_not_asked_for_each_of_the_rest(
-    chain: Chain, bindings: list[Binding], monkeypatch: pytest.MonkeyPatch
+    chain: Chain, bindings: list[Binding], monkeypatch: pytest.MonkeyPatch, one_at_a_time: None
 ) -> None:
     asked: list[object] = []
 
@@ -268,14 +280,41 @@ def test_storage_that_does_not_respond_is_not_asked_for_each_of_the_rest(
     chain.check_unmanaged()
 
 
-def test_progress_shows_the_snapshot_whose_overlays_are_being_changed(chain: Chain, bindings: list[Binding]) -> None:
-    progress, seen = Progress(), []
+def test_progress_shows_the_snapshot_whose_overlays_are_being_changed(
+    chain: Chain, bindings: list[Binding], one_at_a_time: None
+) -> None:
+    progress, current = Progress(), list[object]()
 
-    with reported(progress), before_each_step(lambda step: seen.append((step, progress.current))):
-        chain.driver.manage_snapshots(bindings)
+    def note(*_: Any) -> str:
+        until(lambda: progress.current is not None, "the batch to report the snapshot")
+        current.append(progress.current)
+        return ""
 
-    assert [current for step, current in seen if step == "rebase"] == [bindings[0], bindings[1], bindings[1]]
-    assert progress.begun == 2
+    with reported(progress), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qemu_img, "rebase", note)
+        chain.driver.manage_snapshots(bindings[:1])
+
+    assert current == bindings[:1]
+
+
+def test_several_processes_change_overlays_at_the_same_time(
+    chain: Chain, bindings: list[Binding], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of one process of a batch doesn't look like that of another program."""
+    real, met = qemu_img.rebase, threading.Barrier(2, timeout=20)
+    together: list[int] = []
+
+    def rebase_together(*arguments: Any) -> str:
+        with suppress(threading.BrokenBarrierError):
+            together.append(met.wait())
+            met.abort()
+        return real(*arguments)
+
+    monkeypatch.setattr(qemu_img, "rebase", rebase_together)
+
+    assert [type(each) for each in chain.driver.manage_snapshots(bindings)] == [BackendSnapshot] * 2
+    assert together
+    check_managed(chain)
 
 
 def test_lock_is_released_between_the_parts_of_a_large_batch(lab: Qcow2Lab, monkeypatch: pytest.MonkeyPatch) -> None:
