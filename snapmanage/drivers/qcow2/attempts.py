@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from snapmanage import errors
-from snapmanage.drivers.batch import working_on
+from snapmanage.drivers.batch import NotTried, working_on
 from snapmanage.drivers.renaming import Move
 
 Failures = dict[Move, errors.SnapmanageError]
@@ -14,7 +14,7 @@ Step = Callable[[Move], None]
 def attempt_each(step: Step, moves: Sequence[Move], stop_if_unavailable: bool = True) -> Failures:
     """Take a step for each move, and return the failures.
 
-    A storage that doesn't respond is not asked again for each of the rest: its error counts for them too.
+    A storage that doesn't respond is not asked again for each of the rest.
     """
     failures: Failures = {}
     for position, move in enumerate(moves):
@@ -23,7 +23,7 @@ def attempt_each(step: Step, moves: Sequence[Move], stop_if_unavailable: bool = 
         except errors.SnapmanageError as failure:
             failures[move] = failure
             if stop_if_unavailable and isinstance(failure, errors.BackendUnavailable):
-                return failures | dict.fromkeys(moves[position:], failure)
+                return failures | dict.fromkeys(moves[position + 1 :], NotTried(str(failure)))
     return failures
 
 

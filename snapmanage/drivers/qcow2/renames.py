@@ -32,6 +32,7 @@ from typing import TypeVar
 from snapmanage import crash, errors
 from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.crash import Point
+from snapmanage.drivers.batch import NotTried
 from snapmanage.drivers.qcow2 import links, qemu_img
 from snapmanage.drivers.qcow2.attempts import Failures, attempt_each, attempt_together
 from snapmanage.drivers.qcow2.chains import Chains
@@ -146,7 +147,7 @@ class LockedDirectory:
         failures: Failures = {}
         for start in range(0, len(moves), MOST_PROCESSES):
             if unavailable := [each for each in failures.values() if isinstance(each, errors.BackendUnavailable)]:
-                return failures | dict.fromkeys(moves[start:], unavailable[0])
+                return failures | dict.fromkeys(moves[start:], NotTried(str(unavailable[0])))
             some = moves[start : start + MOST_PROCESSES]
             # No qemu-img of this batch runs now: its lock on an overlay would look like that of another process.
             opened = attempt_each(self._refuse_opened, some) if new else {}

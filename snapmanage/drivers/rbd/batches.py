@@ -13,7 +13,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.batch import Asked, current_progress, reported, working_on
+from snapmanage.drivers.batch import Asked, NotTried, current_progress, reported, working_on
 from snapmanage.drivers.rbd import protection, raw
 from snapmanage.drivers.rbd.cluster import is_broken
 from snapmanage.drivers.rbd.names import SnapshotIds, check_name
@@ -36,9 +36,9 @@ class Unanswered:
         self._failures: list[errors.BackendUnavailable] = []
 
     def refuse(self) -> None:
-        """Raise the last failure if the cluster is unavailable."""
+        """Raise `NotTried` if the cluster is unavailable."""
         if len(failures := self._failures) > self._most:
-            raise failures[-1]
+            raise NotTried(str(failures[-1]))
 
     def note(self, last: object) -> None:
         """Note the last result of an image, or its error."""
@@ -197,7 +197,7 @@ def _each(entries: Sequence[E], act: Callable[[E], R]) -> list[R | Failure]:
     for entry in entries:
         last = results[-1] if results else None
         if isinstance(last, errors.BackendUnavailable):
-            results.append(last)
+            results.append(NotTried(str(last)))
             continue
         working_on(entry)
         try:
