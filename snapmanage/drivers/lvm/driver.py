@@ -1,8 +1,9 @@
 """LVM: thick and thin snapshots of one volume group.
 
-The driver runs commands of lvm2. One `lvs` lists a whole group; lvm2 reads the whole group even for a single name.
-The report of `lvs` shows the state of the group, and whether a rename was done. Messages of lvm2 only choose the error
-or the reason that snapmanage reports; see `messages`.
+The driver runs commands of lvm2. One `lvs` lists a whole group. lvm2 reads the whole group even for a single name, and
+the time for this grows with the square of its thin snapshots. So one report finds a batch of objects, and one report
+before and one after its renames serve the batch. A report shows the state of the group, and whether a rename was done.
+Messages of lvm2 only choose the error or the reason that snapmanage reports; see `messages`.
 
 **Snapshots.** A snapshot is a logical volume with the role `snapshot`. A thin snapshot whose origin was removed has
 lost this role and its origin. It isn't listed. A request can still manage it by its name, with an unknown volume, if it
@@ -26,13 +27,21 @@ an underscore in front.
 can't be open on this host; an overflow of an inactive thick snapshot shows when it is activated. In a group that
 hosts share, the driver sees this host only.
 
-**Renames.** LVM renames by name only. The driver never removes an object.
+**Renames.** LVM renames by name only, and has one lock for the group, so the renames of a batch run one after the
+other. The driver never removes an object.
 
-**Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues.
+**Identity before a rename.** Right before each rename the driver compares the UUID of the name in its last report. It
+reads another report if that one is too old: 2 seconds, or 40 times the duration of the report if that is more; see
+`renamer`. lvm2 has nothing cheaper: it renames no UUID, it reads the whole group for any question, and its lock can't
+be held around its own commands. An object that gets the old name within this window is renamed too. The report after
+the batch shows its UUID, and the driver restores its name. The data of no object change.
+
+**Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues. A
+batch doesn't add to this: `lvrename` gets one name at a time, so no command has the rest of a batch when a worker dies.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
 
@@ -40,11 +49,16 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
+from snapmanage.drivers.batch import Asked, raise_or_return
 from snapmanage.drivers.lvm import messages, privileged, report
 from snapmanage.drivers.lvm.names import begins_reserved, is_valid_name, refusal
+from snapmanage.drivers.lvm.renamer import GroupRenamer
 from snapmanage.drivers.lvm.report import LogicalVolume
 from snapmanage.drivers.system import privsep
 from snapmanage.drivers.system.commands import CompletedCommand
+
+T = TypeVar("T")
+Named = dict[str, LogicalVolume | errors.SnapmanageError]
 
 
 class LvmDriver:
@@ -68,6 +82,9 @@ class LvmDriver:
         ),
     ]
 
+    # A group has one lock.
+    batch_calls: ClassVar[int] = 1
+
     def __init__(
         self, volume_group: str | None = None, lvm_system_dir: str = "", command_timeout_seconds: float = 60
     ) -> None:
@@ -90,22 +107,18 @@ class LvmDriver:
         return [found.volume() for found in self._report() if found.is_listed_volume]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        found = self._find(reference)
-        if found.is_snapshot or found.is_orphan:
-            return found.snapshot()
-        raise errors.NotASnapshot(
-            f"{found.name!r} in volume group {self._group!r} is not a snapshot; if it is a thin snapshot whose origin "
-            f"was removed, mark it as one: lvchange --setactivationskip y {self._group}/{found.name}"
-        )
+        [found] = self.find_snapshots([Asked(reference, volume)])
+        return raise_or_return(found)
+
+    def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        return self._find([each.reference for each in asked], self._snapshot)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        found = self._find(reference)
-        if not found.is_volume:
-            raise errors.NotAVolume(
-                f"{found.name!r} in volume group {self._group!r} is not a volume: it is an internal part of LVM, or a "
-                "snapshot that neither has snapshots of its own nor is both active and writable; name its volume"
-            )
-        return found.volume()
+        [found] = self.find_volumes([reference])
+        return raise_or_return(found)
+
+    def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
+        return self._find(references, self._volume)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         objects = [BackendObject(found.name, found.identity) for found in self._report(hidden=True)]
@@ -118,13 +131,24 @@ class LvmDriver:
         return managed
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        return renaming.manage(self, binding)
+        [managed] = self.manage_snapshots([binding])
+        return raise_or_return(managed)
+
+    def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        return renaming.manage_many(self._renamer(), bindings)
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        renaming.unmanage(self, binding)
+        [failure] = self.unmanage_snapshots([binding])
+        raise_or_return(failure)
 
-    def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        return {found.name: found.snapshot() for found in self._report(*names)}
+    def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
+        results = renaming.unmanage_many(self._renamer(), bindings)
+        return [each if isinstance(each, errors.SnapmanageError) else None for each in results]
+
+    def look(self, *names: str) -> dict[str, BackendSnapshot | errors.SnapmanageError]:
+        """Return the object of each name that has one, from one report; an illegal name has an error."""
+        found = self._named(names)
+        return {name: each.snapshot() if isinstance(each, LogicalVolume) else each for name, each in found.items()}
 
     def rename(self, old: str, new: str) -> None:
         action = f"renaming {old!r} to {new!r} in volume group {self._group!r}"
@@ -132,18 +156,62 @@ class LvmDriver:
         if reason := messages.group_refusal(completed.error):
             raise errors.Unusable(f"{old!r} wasn't renamed: {reason}")
 
-    def _find(self, reference: Reference) -> LogicalVolume:
-        name = reference.name()
-        if not is_valid_name(name):
-            raise errors.InvalidReference(f"LVM can't have a logical volume named {name!r}")
-        for found in self._report(name):
-            return found
+    def _renamer(self) -> GroupRenamer:
+        return GroupRenamer(self.look, self.rename, self._settings[1])
+
+    def _find(
+        self, references: Sequence[Reference], described: Callable[[LogicalVolume], T]
+    ) -> list[T | errors.SnapmanageError]:
+        """Return the description of each reference's logical volume, from one report, or the error of the reference."""
+        names = [_attempt(Reference.name, each) for each in references]
+        found = self._named([each for each in names if isinstance(each, str)])
+        return [_attempt(self._described, each, found, described) for each in names]
+
+    def _described(
+        self, name: str | errors.SnapmanageError, found: Named, described: Callable[[LogicalVolume], T]
+    ) -> T:
+        name = raise_or_return(name)
+        if name in found:
+            return described(raise_or_return(found[name]))
         if begins_reserved(name):
-            raise errors.InvalidReference(f"LVM can't have a logical volume named {name!r}: it reserves such names")
+            raise _illegal(name, ": it reserves such names")
         raise errors.SourceNotFound(f"volume group {self._group!r} has no logical volume {name!r}")
 
-    def _report(self, *names: str, hidden: bool = False) -> list[LogicalVolume]:
-        """Return the visible logical volumes; with `hidden`, all; with `names`, those of the names that exist."""
+    def _snapshot(self, found: LogicalVolume) -> BackendSnapshot:
+        if found.is_snapshot or found.is_orphan:
+            return found.snapshot()
+        raise errors.NotASnapshot(
+            f"{found.name!r} in volume group {self._group!r} is not a snapshot; if it is a thin snapshot whose origin "
+            f"was removed, mark it as one: lvchange --setactivationskip y {self._group}/{found.name}"
+        )
+
+    def _volume(self, found: LogicalVolume) -> BackendVolume:
+        if found.is_volume:
+            return found.volume()
+        raise errors.NotAVolume(
+            f"{found.name!r} in volume group {self._group!r} is not a volume: it is an internal part of LVM, or a "
+            "snapshot that neither has snapshots of its own nor is both active and writable; name its volume"
+        )
+
+    def _named(self, names: Collection[str]) -> Named:
+        """Return the logical volumes that have the names, also internal ones, from one report.
+
+        An illegal name has an error, and never becomes an argument.
+        """
+        legal = list(dict.fromkeys(filter(is_valid_name, names)))
+        illegal: Named = {name: _illegal(name) for name in names if not is_valid_name(name)}
+        if not legal:
+            return illegal
+        output, group_refusal = self._lvs(legal)
+        return illegal | report.read_named(output, self._group, group_refusal, frozenset(legal))
+
+    def _report(self, hidden: bool = False) -> list[LogicalVolume]:
+        """Return the visible logical volumes; with `hidden`, all."""
+        output, group_refusal = self._lvs(hidden=hidden)
+        return report.read(output, self._group, group_refusal)
+
+    def _lvs(self, names: Sequence[str] = (), hidden: bool = False) -> tuple[str, str | None]:
+        """Return the report of `lvs`, and the reason why LVM renames nothing in the group."""
         action = f"listing volume group {self._group!r}"
         completed = self._run(action, privileged.lvs, names, *self._settings, hidden)
         group_refusal = messages.group_refusal(completed.error)
@@ -151,7 +219,7 @@ class LvmDriver:
         # The disks that LVM sees twice may belong to other groups.
         if duplicates and duplicates & frozenset(self._group_values("pv_uuid")):
             group_refusal = messages.DUPLICATE
-        return report.read(completed.output, self._group, group_refusal)
+        return completed.output, group_refusal
 
     def _group_values(self, column: str) -> list[str]:
         """Return the values of one column of `vgs` for the group; they have no spaces."""
@@ -163,3 +231,15 @@ class LvmDriver:
         completed = CompletedCommand(*privsep.call(entrypoint, self._group, *arguments))
         messages.refuse_failure(action, completed)
         return completed
+
+
+def _attempt(function: Callable[..., T], *arguments: object) -> T | errors.SnapmanageError:
+    """Return the function's result, or the error of snapmanage that it raises."""
+    try:
+        return function(*arguments)
+    except errors.SnapmanageError as error:
+        return error
+
+
+def _illegal(name: str, reason: str = "") -> errors.InvalidReference:
+    return errors.InvalidReference(f"LVM can't have a logical volume named {name!r}{reason}")

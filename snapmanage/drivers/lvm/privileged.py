@@ -12,6 +12,8 @@ from snapmanage.drivers.system.commands import CompletedCommand
 GROUP_COLUMNS = ("vg_uuid", "pv_uuid")
 # The files of lvm_system_dir that lvm2 reads settings from; the others are backups.
 _SETTINGS = ("lvm*.conf", "profile/*")
+# Up to this many names are selected by lvm2. With more, its comparisons take longer than to report everything.
+MOST_SELECTED = 100
 LVM_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 
 
@@ -21,7 +23,7 @@ def lvs(
 ) -> CompletedCommand:
     """Report the group's visible volumes and snapshots.
 
-    With `names`, report those of them that exist, also internal ones. With `hidden`, report everything.
+    With `names`, report at least those of them that exist, also internal ones. With `hidden`, report everything.
     Raise `InvalidReference` for a name that LVM can't have, and `BackendUnavailable`.
     """
     _require(group, *names)
@@ -29,7 +31,8 @@ def lvs(
     config = f"{messages.CONFIG} {report.CONFIG}"
     # A selection that finds nothing succeeds, so no message has to be read to detect absence. It costs as much as
     # `group/name`: in both cases lvm2 reads the whole group.
-    by_name = ["--select", " || ".join(f'lv_name="{name}"' for name in names)] if names and not hidden else []
+    selected = names if not hidden and len(names) <= MOST_SELECTED else ()
+    by_name = ["--select", " || ".join(f'lv_name="{name}"' for name in selected)] if selected else []
     selection = ["--all", *by_name] if hidden or names else []
     return _run(["lvs", "--config", config, *columns, *selection, group], group, system_dir, deadline_seconds)
 

@@ -9,7 +9,7 @@ A thin snapshot can also be a volume, such as a linked clone or a restored volum
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -103,12 +103,47 @@ def read(text: str, group: str, group_refusal: str | None = None) -> list[Logica
 
     `group_refusal` is the reason why LVM renames nothing in the group, taken from its warnings; see `messages`.
     """
+    return [_line(fields, group, group_refusal) for fields in _lines(text)]
+
+
+def read_named(
+    text: str, group: str, group_refusal: str | None, wanted: Collection[str]
+) -> dict[str, LogicalVolume | errors.BackendError]:
+    """Return those logical volumes of a report that have the names, by name; other lines are not read.
+
+    An unreadable line is an error of that name alone; an unreadable report raises `BackendError`.
+    """
+    found: dict[str, LogicalVolume | errors.BackendError] = {}
+    for fields in _lines(text):
+        if (name := _name(fields)) in wanted:
+            try:
+                found[name] = _line(fields, group, group_refusal)
+            except errors.BackendError as unreadable:
+                found[name] = unreadable
+    return found
+
+
+def _lines(text: str) -> list[Mapping[str, Any]]:
+    """Return the lines of a report; each has a name."""
     try:
-        reported = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
-        lines = [{column: _text(fields[column]) for column in COLUMNS} for fields in reported]
-        return [_logical_volume(fields, _safety(fields, group, group_refusal)) for fields in lines]
+        lines = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
+        for fields in lines:
+            _text(fields["lv_name"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
-        raise errors.BackendError(f"the report of lvs is unreadable ({failure!r}): {text[:200]!r}") from failure
+        raise _unreadable(failure, text) from failure
+    return lines
+
+
+def _line(fields: Mapping[str, Any], group: str, group_refusal: str | None) -> LogicalVolume:
+    try:
+        texts = {column: _text(fields[column]) for column in COLUMNS}
+        return _logical_volume(texts, _safety(texts, group, group_refusal))
+    except (ValueError, KeyError, TypeError, AttributeError) as failure:
+        raise _unreadable(failure, str(fields)) from failure
+
+
+def _unreadable(failure: Exception, text: str) -> errors.BackendError:
+    return errors.BackendError(f"the report of lvs is unreadable ({failure!r}): {text[:200]!r}")
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import refuse_unsafe
 from snapmanage.core.reference import Reference
-from snapmanage.drivers.lvm import names
+from snapmanage.drivers.lvm import names, privileged
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
 from snapmanage.testing.needs import require
@@ -111,7 +111,9 @@ def test_illegal_name_is_refused_before_it_reaches_a_command(driver: LvmDriver) 
     with pytest.raises(errors.InvalidReference):
         driver.rename("thin-daily", "snapshot-1")
     with pytest.raises(errors.InvalidReference):
-        driver.look('x" || lv_name=~".*')
+        privileged.lvs("test-group", ['x" || lv_name=~".*'], "", DEADLINE_SECONDS)
+    [error] = driver.look('x" || lv_name=~".*').values()
+    assert isinstance(error, errors.InvalidReference)
 
 
 def test_failures_of_lvrename_become_errors_of_snapmanage(driver: LvmDriver) -> None:

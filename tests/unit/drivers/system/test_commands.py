@@ -33,6 +33,27 @@ def test_command_gets_the_limits_of_the_reference_unless_others_are_given() -> N
     assert Limits().output_bytes == 256 * MIB
 
 
+def test_end_of_a_command_is_awaited_without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subprocess.time.sleep", fail_to_sleep)
+
+    assert sh("exec >&- 2>&-; sleep 0.2; exit 3").exit_code == 3
+
+
+def fail_to_sleep(seconds: float) -> None:
+    pytest.fail(f"slept for {seconds} s")
+
+
+def test_command_ends_where_the_kernel_has_no_descriptors_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pidfd_open", lambda pid: os.open("/absent", os.O_RDONLY))
+
+    assert sh("exec >&- 2>&-; sleep 0.2; exit 3").exit_code == 3
+    assert sh("exec >&- 2>&-; exec sleep 60", deadline_seconds=0.2).exit_code == -signal.SIGTERM
+
+
+def test_command_that_closes_its_output_still_has_its_deadline() -> None:
+    assert sh("exec >&- 2>&-; exec sleep 60", deadline_seconds=0.2).exit_code == -signal.SIGTERM
+
+
 @pytest.mark.parametrize("deadline_seconds", [3e6, 1e300, float("inf")])
 def test_deadline_beyond_a_week_counts_as_a_week(deadline_seconds: float) -> None:
     assert sh("ulimit -t", deadline_seconds=deadline_seconds).output == f"{7 * 24 * 3600 + 10}\n"
