@@ -9,7 +9,7 @@ APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo docs test lint unit contract functional integration test-lowest test-trixie chaos fuzz bench bench-compare config pages constraints sbom hooks packages clean
+.PHONY: help demo docs test lint unit contract functional integration test-lowest test-trixie chaos fuzz bench bench-compare bench-peer config pages constraints sbom hooks packages clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -79,11 +79,25 @@ RESULTS ?= benchmarks.jsonl
 # A backlog is long: it is measured only where BENCH names it.
 CASTS ?= 100000
 
+# Snapshots on a real backend, and on the large volume group; seconds of each loop that is compared with the service.
+export STORAGE_SNAPSHOTS ?= 1000
+export STORAGE_LARGE ?= 5000
+export STORAGE_LOOP_SECONDS ?= 20
+
 bench: packages  ## Measure on real services, eight minutes long; the results go to RESULTS, BENCH names some
 	@$(BIN)/python -m benchmarks --output $(RESULTS) --casts $(CASTS) $(BENCH)
 
 bench-compare: $(VENV)/tested  ## Show two files of results side by side: A=... B=...
 	@$(BIN)/python -m benchmarks.compare $(A) $(B)
+
+# Cinder's operations in a round, snapmanage's, and the rounds.
+PEER ?= .venv-peer
+PEER_CINDER ?= 300
+PEER_OPERATIONS ?= 5000
+PEER_ROUNDS ?= 2
+bench-peer: packages $(PEER)/installed  ## Measure Cinder and snapmanage side by side; the results go to RESULTS
+	@$(BIN)/python -m benchmarks.peer --python $(PEER)/bin/python --output $(RESULTS) \
+	--cinder $(PEER_CINDER) --operations $(PEER_OPERATIONS) --rounds $(PEER_ROUNDS)
 
 config: $(VENV)/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslo-config-generator --config-file etc/snapmanage/config-generator.conf
@@ -127,7 +141,7 @@ packages: $(VENV)/tested
 	$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing
 
 clean:  ## Remove what was made
-	rm -rf .venv .venv-lowest build dist *.egg-info .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-peer build dist *.egg-info .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find snapmanage tests -name __pycache__ -prune -exec rm -rf {} +
 
 # pbr takes the version from the history, which an unpacked archive doesn't have.
@@ -154,6 +168,13 @@ $(VENV)/lowest: lower-constraints.txt requirements.txt setup.cfg test-requiremen
 	grep -vE '^(cinder|keystone)>' test-requirements.txt > $(VENV)/test-requirements.txt; \
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint lower-constraints.txt \
 	--editable '.[audit,cli,keystone,mysql,postgresql,upstream]' --requirement $(VENV)/test-requirements.txt
+	@touch $@
+
+# The reference has an environment of its own, with the newest libraries that it allows.
+$(PEER)/installed: | $(VENV)/made
+	@echo "Installing Cinder 29 and its libraries into $(PEER); it takes some minutes."
+	@$(PYTHON) -m venv $(PEER)
+	@$(PEER)/bin/pip install --quiet --disable-pip-version-check 'cinder==29.*' PyMySQL
 	@touch $@
 
 $(VENV)/made:

@@ -16,6 +16,8 @@ from typing import Any
 
 import snapmanage.cmd  # noqa: F401 - selects threads before the first import of oslo.messaging
 from benchmarks import adopt, backlog, consume, floors, listing, machine, post, relay, start, takeover
+from benchmarks.storage import measure, table
+from benchmarks.storage.backends import MAKERS
 from benchmarks.world import World, world
 
 GROWN = 2000
@@ -49,6 +51,11 @@ LONG = {
     "backlog.own": backlog.measure_own_casts,
     "backlog.described": backlog.measure_described_casts,
 }
+# Benchmarks on real storage, which run only if named too.
+STORAGE: Mapping[str, Callable[[World], dict[str, Any]]] = {
+    **{f"storage.{name}": partial(measure.run, name=name) for name in MAKERS},
+    "storage.lvm.large": partial(measure.run, name="lvm", large=True),
+}
 # For each benchmark, the floor that it is compared with, and the figure of both for the ratio.
 RATIOS: Mapping[str, tuple[str, str]] = {
     "consume": ("oslo_server", "per_second"),
@@ -71,26 +78,31 @@ def main() -> None:
     lines = []
     with world() as services:
         for line in _run(services, arguments.names, arguments.casts):
-            lines.append(json.dumps(line))
-            print(lines[-1], flush=True)
+            lines.append(line)
+            print(json.dumps(line), flush=True)
             if arguments.output:
-                arguments.output.write_text("\n".join(lines) + "\n")
+                arguments.output.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    print(table.render(lines), end="")
 
 
 def _run(services: World, names: list[str], casts: int) -> Iterator[dict[str, Any]]:
-    started = time.monotonic()
-    known = floors.run(services)
-    yield _line("floors", known, started)
-    for name, benchmark in _select(names, casts).items():
+    selected, known = _select(names, casts), {}
+    if selected.keys() - STORAGE.keys():  # storage has raw loops of its own
+        started = time.monotonic()
+        known = floors.run(services)
+        yield _line("floors", known, started)
+    for name, benchmark in selected.items():
         started = time.monotonic()
         figures = benchmark(services)
         yield _line(name, figures | _ratio(name, figures, known), started)
 
 
 def _select(names: list[str], casts: int) -> dict[str, Callable[[World], dict[str, Any]]]:
+    """Return the benchmarks whose names begin with one of `names`."""
     usual = {name: run for name, run in BENCHMARKS.items() if any(name.startswith(prefix) for prefix in names)}
-    named = [name for name in LONG if any(prefix and name.startswith(prefix) for prefix in names)]
-    return usual | {name: partial(LONG[name], operations=casts) for name in named}
+    long: dict[str, Callable[[World], dict[str, Any]]]
+    long = {**{name: partial(run, operations=casts) for name, run in LONG.items()}, **STORAGE}
+    return usual | {name: run for name, run in long.items() if any(each and name.startswith(each) for each in names)}
 
 
 def _ratio(name: str, figures: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

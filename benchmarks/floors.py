@@ -31,10 +31,11 @@ def run(world: World) -> dict[str, dict[str, Any]]:
     urls = dict.fromkeys(("kombu_consumer", "confirmed", "confirmed_in_batches"), world.rabbitmq.amqp_url)
     urls |= {"oslo_server": world.rabbitmq.url}
     urls |= {name: world.mariadb.database() for name in ("commits", "rows_in_batches")}
-    return {name: _in_process(name, url) for name, url in urls.items()}
+    return {name: in_process(name, url) for name, url in urls.items()}
 
 
-def _in_process(name: str, url: str) -> dict[str, Any]:
+def in_process(name: str, url: str) -> dict[str, Any]:
+    """Return the figures of a floor, measured in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.floors", name, url]
     figures: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return figures

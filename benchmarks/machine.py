@@ -3,7 +3,7 @@
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,15 @@ def description() -> dict[str, Any]:
         "python": platform.python_version(),
         "kernel": platform.release(),
     }
+
+
+def conditions(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return the sentence that belongs below a table of these lines of results."""
+    shown, loads = lines[0]["machine"], [line["load"] for line in lines]
+    return (
+        f"{shown['cores']} cores of {shown['cpu']}, {shown['memory_gb']} GB, Linux {shown['kernel']}, Python "
+        f"{shown['python']}; load {min(loads)} to {max(loads)}. Only ratios can be compared."
+    )
 
 
 def load() -> float:

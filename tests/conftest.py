@@ -18,11 +18,11 @@ from snapmanage.testing.services import mariadb as mariadb_service
 from snapmanage.testing.services import postgresql as postgresql_service
 from snapmanage.testing.services import rabbitmq as rabbitmq_service
 from snapmanage.testing.services.process import running, unique
+from snapmanage.testing.services.storage import ceph as ceph_service
+from snapmanage.testing.services.storage import zfs_fuse as zfs_fuse_service
 from tests.services import keystone as keystone_service
 from tests.services.guests import trixie
 from tests.services.network.wiretap import Wiretap, wiretap
-from tests.services.storage import ceph as ceph_service
-from tests.services.storage import zfs_fuse as zfs_fuse_service
 
 # A shell without job control starts a run in the background with Ctrl-C ignored, and all processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -13,7 +13,7 @@ the operations in the batch, and `driver_timeout_seconds` limits each entry inst
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -23,10 +23,10 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.protocol import Driver
 
-__all__ = ["Asked", "BatchDriver", "raise_or_return", "working_on"]
+__all__ = ["Asked", "BatchDriver", "NotTried", "attempt_each", "raise_or_return", "working_on"]
 
 T = TypeVar("T")
-E = TypeVar("E")
+E = TypeVar("E", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ class Asked:
 
     reference: Reference
     volume: str | None = None
+
+
+class NotTried(errors.BackendUnavailable):
+    """The result of an entry that was not tried, because the backend didn't answer for an earlier one of its batch.
+
+    It costs the operation no attempt: the worker calls the driver again for it, unless no entry was tried.
+    """
 
 
 class BatchDriver(Driver, Protocol):
@@ -60,22 +67,34 @@ class BatchDriver(Driver, Protocol):
 
 @dataclass
 class Progress:
-    """How far a batch is; written by the thread of the driver, read by others.
+    """How far a batch is; written by the threads of the driver, read by others.
 
     `begun` counts the entries on which work has begun, `current` is the last of them, `moved_at` the monotonic time
-    at which it was begun.
+    at which it was begun. The progress of a part of a batch counts for the whole batch too, its `whole`.
     """
 
-    begun: int = 0
+    whole: "Progress | None" = None
     current: object = None
     moved_at: float = field(default_factory=time.monotonic)
+    _begun: set[Hashable] = field(default_factory=set)
+
+    @property
+    def begun(self) -> int:
+        return len(self._begun)
+
+    def note(self, entry: Hashable) -> None:
+        """Note that work on an entry begins; a further call for an entry starts its time again, and doesn't count."""
+        self._begun.add(entry)
+        self.current, self.moved_at = entry, time.monotonic()
+        if self.whole is not None:
+            self.whole.note(entry)
 
 
 _THREAD = threading.local()
 
 
 @contextmanager
-def reported(progress: Progress) -> Iterator[None]:
+def reported(progress: Progress | None) -> Iterator[None]:
     """Let `working_on` write to `progress`, in this thread and inside the block."""
     _THREAD.progress = progress
     try:
@@ -84,11 +103,19 @@ def reported(progress: Progress) -> Iterator[None]:
         del _THREAD.progress
 
 
-def working_on(entry: object) -> None:
-    """Note that the driver begins to work on an entry of its batch, a `Binding`, an `Asked` or a `Reference`."""
+def current_progress() -> Progress | None:
+    """Return the progress to which `working_on` writes in this thread; None outside of a batch.
+
+    A driver that works on a batch in further threads lets `working_on` write to it there, with `reported`.
+    """
     progress: Progress | None = getattr(_THREAD, "progress", None)
-    if progress is not None:
-        progress.begun, progress.current, progress.moved_at = progress.begun + 1, entry, time.monotonic()
+    return progress
+
+
+def working_on(entry: Hashable) -> None:
+    """Note that the driver begins to work on an entry of its batch, a `Binding`, an `Asked` or a `Reference`."""
+    if (progress := current_progress()) is not None:
+        progress.note(entry)
 
 
 def calls_at_once(driver: Driver, limit: int) -> int:
@@ -115,6 +142,17 @@ def manage_snapshots(driver: Driver, bindings: Sequence[Binding]) -> list[Backen
 
 def unmanage_snapshots(driver: Driver, bindings: Sequence[Binding]) -> list[Exception | None]:
     return _each(driver, "unmanage_snapshots", bindings, driver.unmanage_snapshot)
+
+
+def attempt_each(one: Callable[[E], T], entries: Sequence[E]) -> list[T | errors.SnapmanageError]:
+    """Return the result of `one` for each entry, or the error of snapmanage that it raises."""
+    results: list[T | errors.SnapmanageError] = []
+    for entry in entries:
+        try:
+            results.append(one(entry))
+        except errors.SnapmanageError as error:
+            results.append(error)
+    return results
 
 
 def raise_or_return(result: T | errors.SnapmanageError) -> T:

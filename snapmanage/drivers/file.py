@@ -14,15 +14,17 @@ happens while the snapshot is being managed.
 **Refusals.** Hidden files, symbolic links, special files and names that aren't UTF-8 are neither volumes nor snapshots.
 A file that snapmanage isn't permitted to read is unusable.
 
-**In use.** A snapshot is in use if a process holds a lock on its file, as a running QEMU does.
+**In use.** A snapshot is in use if a process holds a lock on its file, as a running QEMU does, or if something is
+mounted on it.
 
 **Renames.** A managed snapshot is renamed to `VOLUME@` and its managed name. The driver removes no file.
 
 **Late renames.** The driver renames by name, in a directory that stays open, and only to a free name, so the guarantee
-of `snapmanage.drivers.renaming` applies. It reports a rename only after the directory was written to disk, so a power
-failure can't undo it.
+of `snapmanage.drivers.renaming` applies. It checks the identity right before each rename. It reports a rename only
+after the directory was written to disk, so a power failure can't undo it; one write serves all renames of a batch.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Sequence
@@ -36,6 +38,7 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
+from snapmanage.drivers.batch import Asked, attempt_each, raise_or_return
 from snapmanage.drivers.system import files, permissions, syscalls, times
 from snapmanage.drivers.system.files import is_valid_name, translated_errors
 
@@ -78,18 +81,18 @@ class FileDriver:
         return [_describe_volume(name, found) for name, found in volumes if found]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
+        return raise_or_return(*self.find_snapshots([Asked(reference, volume)]))
+
+    def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
         with files.opened_directory(self._directory) as fd:
-            name, found = self._regular_file(fd, reference, errors.NotASnapshot)
-            if not _volume_name(name):
-                raise errors.NotASnapshot(f"{name!r} is not a snapshot: its name must have the form VOLUME@NAME")
-            return _describe(fd, name, found, files.status(fd, _volume_name(name)))
+            return attempt_each(lambda each: self._found_snapshot(fd, each.reference), asked)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
+        return raise_or_return(*self.find_volumes([reference]))
+
+    def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
         with files.opened_directory(self._directory) as fd:
-            name, found = self._regular_file(fd, reference, errors.NotAVolume)
-            if "@" in name:
-                raise errors.NotAVolume(f"{name!r} is not a volume: the name of a volume has no @")
-            return _describe_volume(name, found)
+            return attempt_each(lambda each: self._found_volume(fd, each), references)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with files.opened_directory(self._directory) as fd:
@@ -105,27 +108,58 @@ class FileDriver:
         return managed_name
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
+        return raise_or_return(*self.manage_snapshots([binding]))
+
+    def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
         with files.opened_directory(self._directory) as fd:
-            managed = renaming.manage(_OpenDirectory(fd), binding)
-            self._sync(fd)
+            managed = renaming.manage_many(_OpenDirectory(fd), bindings)
+            self._sync(fd, managed)
             return managed
 
     def unmanage_snapshot(self, binding: Binding) -> None:
+        raise_or_return(*self.unmanage_snapshots([binding]))
+
+    def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
         with files.opened_directory(self._directory) as fd:
-            directory = _OpenDirectory(fd)
-            if not renaming.unmanage(directory, binding):
-                located = files.locate(fd, self._directory, {binding.identity}, ())
-                if moved := renaming.relocated(binding, located, "@"):
-                    renaming.unmanage(directory, moved)
-            self._sync(fd)
+            ends = renaming.unmanage_many(_OpenDirectory(fd), bindings)
+            moved = self._unmanage_moved(fd, [each for each, end in zip(bindings, ends, strict=True) if end is False])
+            ends = [moved.get(each, True) if end is False else end for each, end in zip(bindings, ends, strict=True)]
+            self._sync(fd, ends)
+            return [end if isinstance(end, errors.SnapmanageError) else None for end in ends]
+
+    def _unmanage_moved(self, fd: int, bindings: Sequence[Binding]) -> dict[Binding, bool | errors.SnapmanageError]:
+        """Unmanage the snapshots that were renamed along with their volume; return their ends."""
+        if not bindings:
+            return {}
+        located = files.locate(fd, self._directory, {each.identity for each in bindings}, ())
+        places = {each: renaming.relocated(each, located, "@", str.partition) for each in bindings}
+        moved = {each: to for each, to in places.items() if to}
+        return dict(zip(moved, renaming.unmanage_many(_OpenDirectory(fd), list(moved.values())), strict=True))
+
+    def _found_snapshot(self, fd: int, reference: Reference) -> BackendSnapshot:
+        name, found = self._regular_file(fd, reference, errors.NotASnapshot)
+        if not _volume_name(name):
+            raise errors.NotASnapshot(f"{name!r} is not a snapshot: its name must have the form VOLUME@NAME")
+        return _describe(fd, name, found, files.status(fd, _volume_name(name)))
+
+    def _found_volume(self, fd: int, reference: Reference) -> BackendVolume:
+        name, found = self._regular_file(fd, reference, errors.NotAVolume)
+        if "@" in name:
+            raise errors.NotAVolume(f"{name!r} is not a volume: the name of a volume has no @")
+        return _describe_volume(name, found)
 
     def _names(self, fd: int) -> list[str]:
         """Return the names of the regular files that can be volumes or snapshots."""
         with translated_errors(self._directory), os.scandir(fd) as entries:
             return [each.name for each in entries if is_valid_name(each.name) and each.is_file(follow_symlinks=False)]
 
-    def _sync(self, fd: int) -> None:
-        """Write the directory to disk, also to complete the rename of an earlier worker that died before this step."""
+    def _sync(self, fd: int, results: Sequence[object]) -> None:
+        """Write the directory to disk unless every operation failed, so that each result that is reported is durable.
+
+        This also completes the renames of an earlier worker that died before this step.
+        """
+        if all(isinstance(each, errors.SnapmanageError) for each in results):
+            return
         crash.at(Point.RENAME_UNSYNCED)
         with translated_errors(self._directory):
             os.fsync(fd)
@@ -154,13 +188,13 @@ class _OpenDirectory:
 
     fd: int
 
-    def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        seen = {name: files.status(self.fd, name) for name in names}
-        return {
-            name: _describe(self.fd, name, found, files.status(self.fd, _volume_name(name)))
-            for name, found in seen.items()
-            if found
-        }
+    def look(self, *names: str) -> dict[str, BackendSnapshot | errors.SnapmanageError]:
+        seen = zip(names, attempt_each(self._described, names), strict=True)
+        return {name: each for name, each in seen if each is not None}
+
+    def is_still(self, name: str, identity: str) -> bool:
+        found = files.status(self.fd, name)
+        return found is not None and found.identity == identity
 
     def rename(self, old: str, new: str) -> None:
         with translated_errors(new):
@@ -168,6 +202,14 @@ class _OpenDirectory:
                 syscalls.rename_noreplace(self.fd, old, new)
             except PermissionError as failure:
                 raise permissions.refused_rename(files.path_of(self.fd), old, failure) from failure
+            except OSError as failure:
+                if failure.errno == errno.EBUSY:
+                    raise errors.InUse(f"something is mounted on {old!r}; unmount it first") from failure
+                raise
+
+    def _described(self, name: str) -> BackendSnapshot | None:
+        found = files.status(self.fd, name)
+        return _describe(self.fd, name, found, files.status(self.fd, _volume_name(name))) if found else None
 
 
 def _volume_name(name: str) -> str:

@@ -14,18 +14,37 @@ unchanged, so it can be managed again, or renamed by hand.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from snapmanage import crash, errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.crash import Point
-from snapmanage.drivers.batch import raise_or_return, working_on
+from snapmanage.drivers.batch import NotTried, raise_or_return, working_on
 
-__all__ = ["Renamer", "manage", "manage_many", "relocated", "unmanage", "unmanage_many"]
+__all__ = ["Move", "Renamer", "manage", "manage_many", "relocated", "unmanage", "unmanage_many"]
 
 A = TypeVar("A")
 End = BackendSnapshot | errors.SnapmanageError
 Seen = Mapping[str, BackendSnapshot | errors.SnapmanageError]
+
+
+@dataclass(frozen=True)
+class Move:
+    """The rename of one object of a batch, from the name `old` to the name `new`."""
+
+    binding: Binding
+    old: str
+    new: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset((self.old, self.new))
+
+    def own(self, seen: Seen) -> dict[str, BackendSnapshot]:
+        """Return the object of the move, by those of its two names that it has; raise the error of a name."""
+        found = {name: raise_or_return(seen[name]) for name in (self.old, self.new) if name in seen}
+        return {name: each for name, each in found.items() if each.identity == self.binding.identity}
 
 
 class Renamer(Protocol):
@@ -34,6 +53,15 @@ class Renamer(Protocol):
     A renamer may also have `is_still(name: str, identity: str) -> bool`, which returns whether a name still belongs to
     an object, where the backend can tell this at little cost. It is called right before each rename, which in a
     batch may be long after the look.
+
+    Where each call costs, such as one to a helper, a renamer may have `rename_if_still(old: str, new: str, identity:
+    str) -> None` instead. It makes the same check and the rename in one call, and raises `SourceNotFound` for another
+    object.
+
+    Where a rename has several steps, a renamer may also have
+    `rename_many(moves: Sequence[Move]) -> Sequence[errors.SnapmanageError | None]`, which takes each step for all
+    moves before the next step, and returns each failure. It is called instead of `is_still` and `rename`. It checks the
+    identities itself, and calls `working_on` with the binding of each move.
     """
 
     def look(self, *names: str) -> Mapping[str, BackendSnapshot | errors.SnapmanageError]:
@@ -55,7 +83,7 @@ def manage(names: Renamer, binding: Binding) -> BackendSnapshot:
 
 def manage_many(names: Renamer, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
     """Rename each object to its `managed_name`, as `BatchDriver.manage_snapshots` requires."""
-    moves = [_Move(each, each.original_name, each.managed_name) for each in bindings]
+    moves = [Move(each, each.original_name, each.managed_name) for each in bindings]
     return _carry_out(names, moves, _finished_manage, lambda end: end)
 
 
@@ -70,46 +98,34 @@ def unmanage(names: Renamer, binding: Binding) -> bool:
 
 def unmanage_many(names: Renamer, bindings: Sequence[Binding]) -> list[bool | errors.SnapmanageError]:
     """Rename each object back to its `original_name`; return the result of `unmanage` for each, or its error."""
-    moves = [_Move(each, each.managed_name, each.original_name) for each in bindings]
+    moves = [Move(each, each.managed_name, each.original_name) for each in bindings]
     return _carry_out(names, moves, _finished_unmanage, _end_of_unmanage)
 
 
-def relocated(binding: Binding, located: Iterable[BackendObject], separator: str) -> Binding | None:
+def relocated(
+    binding: Binding,
+    located: Iterable[BackendObject],
+    separator: str,
+    split: Callable[[str, str], tuple[str, str, str]] = str.rpartition,
+) -> Binding | None:
     """Return the binding with the names of the object's present place; None where no object fits.
 
     The whole name of an object called `VOLUME@NAME` or `FOLDER/NAME` changes with its volume or folder. If the part
-    after the separator is still that of the managed name, the object still has to be unmanaged.
+    after the separator is still that of the managed name, the object still has to be unmanaged. `split` is
+    `str.partition` where NAME may contain the separator.
     """
-    original, managed = (name.rpartition(separator)[2] for name in (binding.original_name, binding.managed_name))
+    original, managed = (split(name, separator)[2] for name in (binding.original_name, binding.managed_name))
     for each in located:
-        place, _, last = each.name.rpartition(separator)
+        place, _, last = split(each.name, separator)
         if each.identity == binding.identity and last == managed and each.name != binding.managed_name:
             return Binding(binding.identity, f"{place}{separator}{original}" if place else original, each.name)
     return None
 
 
-@dataclass(frozen=True)
-class _Move:
-    """The rename of one object of a batch."""
-
-    binding: Binding
-    old: str
-    new: str
-
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset((self.old, self.new))
-
-    def own(self, seen: Seen) -> dict[str, BackendSnapshot]:
-        """Return the object of the move, by those of its two names that it has; raise the error of a name."""
-        found = {name: raise_or_return(seen[name]) for name in (self.old, self.new) if name in seen}
-        return {name: each for name, each in found.items() if each.identity == self.binding.identity}
-
-
 def _carry_out(
     names: Renamer,
-    moves: Sequence[_Move],
-    finished: Callable[[_Move, Seen], A | None],
+    moves: Sequence[Move],
+    finished: Callable[[Move, Seen], A | None],
     end: Callable[[End], A | errors.SnapmanageError],
 ) -> list[A | errors.SnapmanageError]:
     """Carry out a batch and return the results in the order of the moves.
@@ -122,7 +138,7 @@ def _carry_out(
     return [results[number] for number in range(len(moves))]
 
 
-def _rounds(moves: Sequence[_Move]) -> Iterator[list[int]]:
+def _rounds(moves: Sequence[Move]) -> Iterator[list[int]]:
     """Yield the numbers of the moves of each round, in which no name occurs twice.
 
     A move whose name an earlier move has waits for the next round, since the look of a round shows it the state before
@@ -141,8 +157,8 @@ def _rounds(moves: Sequence[_Move]) -> Iterator[list[int]]:
 
 def _round(
     names: Renamer,
-    moves: Sequence[_Move],
-    finished: Callable[[_Move, Seen], A | None],
+    moves: Sequence[Move],
+    finished: Callable[[Move, Seen], A | None],
     end: Callable[[End], A | errors.SnapmanageError],
 ) -> list[A | errors.SnapmanageError]:
     """Look once, carry out the renames that are due, and look once more."""
@@ -154,13 +170,13 @@ def _round(
     return [end(next(ends)) if result is None else result for result in results]
 
 
-def _look(names: Renamer, moves: Sequence[_Move]) -> Seen:
+def _look(names: Renamer, moves: Sequence[Move]) -> Seen:
     """Look at the old names first, so that another worker's rename can't hide an object."""
     return names.look(*(move.old for move in moves), *(move.new for move in moves))
 
 
 def _unless_refused(
-    finished: Callable[[_Move, Seen], A | None], move: _Move, seen: Seen
+    finished: Callable[[Move, Seen], A | None], move: Move, seen: Seen
 ) -> A | errors.SnapmanageError | None:
     try:
         return finished(move, seen)
@@ -168,7 +184,7 @@ def _unless_refused(
         return refusal
 
 
-def _finished_manage(move: _Move, seen: Seen) -> BackendSnapshot | None:
+def _finished_manage(move: Move, seen: Seen) -> BackendSnapshot | None:
     """Return the object if it has its managed name; raise an error if it is gone or must not be renamed."""
     own = move.own(seen)
     if move.new in own:
@@ -179,7 +195,7 @@ def _finished_manage(move: _Move, seen: Seen) -> BackendSnapshot | None:
     return None
 
 
-def _finished_unmanage(move: _Move, seen: Seen) -> bool | None:
+def _finished_unmanage(move: Move, seen: Seen) -> bool | None:
     """Return whether the object is there, if it hasn't got its managed name; raise an error if it is in use."""
     own = move.own(seen)
     managed = own.get(move.old)
@@ -197,13 +213,11 @@ def _end_of_unmanage(end: End) -> bool | errors.SnapmanageError:
     return end if isinstance(end, errors.SnapmanageError) else True
 
 
-def _rename(names: Renamer, moves: Sequence[_Move]) -> list[End]:
-    """Rename one after the other, then judge each by the objects that now have the names."""
-    failures: list[errors.SnapmanageError | None] = []
-    for move in moves:
-        last = failures[-1] if failures else None
-        # A backend that doesn't answer is not asked again for each of the rest.
-        failures.append(last if isinstance(last, errors.BackendUnavailable) else _try(names, move))
+def _rename(names: Renamer, moves: Sequence[Move]) -> list[End]:
+    """Rename each object, then judge each by the objects that now have the names."""
+    rename_many: Callable[[Sequence[Move]], Sequence[errors.SnapmanageError | None]]
+    rename_many = getattr(names, "rename_many", partial(_rename_each, names))
+    failures = rename_many(moves)
     crash.at(Point.BATCH_RENAMED)
     try:
         seen = _look(names, moves)
@@ -212,23 +226,40 @@ def _rename(names: Renamer, moves: Sequence[_Move]) -> list[End]:
     return [_judge(names, move, failure, seen) for move, failure in zip(moves, failures, strict=True)]
 
 
-def _try(names: Renamer, move: _Move) -> errors.SnapmanageError | None:
+def _rename_each(names: Renamer, moves: Sequence[Move]) -> list[errors.SnapmanageError | None]:
+    failures: list[errors.SnapmanageError | None] = []
+    for move in moves:
+        last = failures[-1] if failures else None
+        # A backend that doesn't answer is not asked again for each of the rest.
+        failures.append(NotTried(str(last)) if isinstance(last, errors.BackendUnavailable) else _try(names, move))
+    return failures
+
+
+def _try(names: Renamer, move: Move) -> errors.SnapmanageError | None:
     """Rename if the old name is still that of the object; return the failure."""
     working_on(move.binding)
     crash.at(Point.RENAMING)
-    is_still = getattr(names, "is_still", None)
     failure: errors.SnapmanageError | None = None
     try:
-        if is_still is not None and not is_still(move.old, move.binding.identity):
-            raise _gone(move.old)
-        names.rename(move.old, move.new)
+        _rename_if_still(names, move)
     except errors.SnapmanageError as raised:
         failure = raised
     crash.at(Point.RENAMED)
     return failure
 
 
-def _judge(names: Renamer, move: _Move, failure: errors.SnapmanageError | None, seen: Seen) -> End:
+def _rename_if_still(names: Renamer, move: Move) -> None:
+    identity = move.binding.identity
+    if (rename_if_still := getattr(names, "rename_if_still", None)) is not None:
+        rename_if_still(move.old, move.new, identity)
+        return
+    is_still = getattr(names, "is_still", None)
+    if is_still is not None and not is_still(move.old, identity):
+        raise _gone(move.old)
+    names.rename(move.old, move.new)
+
+
+def _judge(names: Renamer, move: Move, failure: errors.SnapmanageError | None, seen: Seen) -> End:
     """Return how a rename ended: by the objects that have the names now, and not by the result of the rename."""
     try:
         own = move.own(seen)

@@ -196,7 +196,7 @@ def _sharing(conn: Connection, server: str, storage: str | None) -> set[str]:
 def _with_any(conn: Connection, query: Select[Any], column: Column[Any], values: Collection[str]) -> Iterator[Row[Any]]:
     """Yield the rows of a query whose column has one of the values; a statement takes a part of them."""
     for part in batches.filled_parts(sorted(values)):
-        yield from conn.execute(query.where(column.in_(part)))
+        yield from conn.execute(query.where(batches.any_of(column, len(part))), batches.numbered(part))
 
 
 def _named(conn: Connection, found: Iterable[BackendSnapshot], known: Set[str]) -> frozenset[str]:

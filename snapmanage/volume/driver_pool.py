@@ -64,14 +64,15 @@ class DriverPool:
 
     The threads start with the first operation. A call has operations of one kind of step. It has one operation unless
     the driver takes many: then as many as wait, up to a limit. So a lone operation waits for nobody, and a batch grows
-    with the backlog. A hung call can't be ended: the pool abandons its thread and starts another one.
+    with the backlog. A hung call can't be ended: the pool abandons its thread and starts another one. An operation for
+    which `call` returns None is submitted again.
     """
 
     def __init__(
         self,
         name: str,
         limits: Limits,
-        call: Callable[[Sequence[Claimed]], Sequence[Answer]],
+        call: Callable[[Sequence[Claimed]], Sequence[Answer | None]],
         answer: Callable[[Answer], None],
     ) -> None:
         self._name = name
@@ -160,9 +161,15 @@ class DriverPool:
                 if not self._rejoin(me):
                     return
                 continue
-            for answer in answers:
-                self._answer(answer)
-            self._measure(answers, time.monotonic() - call.started)
+            self._take(call, answers)
+
+    def _take(self, call: Call, answers: Sequence[Answer | None]) -> None:
+        """Pass the answers on; submit the operations again that the driver has not tried."""
+        tried = [answer for answer in answers if answer is not None]
+        self._measure(tried, time.monotonic() - call.started)
+        self.submit([each for each, answer in zip(call.claimed, answers, strict=True) if answer is None])
+        for answer in tried:
+            self._answer(answer)
 
     def _next_call(self, me: threading.Thread) -> Call | None:
         """Wait for a call to make; return None after `stop`."""

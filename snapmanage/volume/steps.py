@@ -17,7 +17,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import as_storable, storable
 from snapmanage.drivers import batch
-from snapmanage.drivers.batch import Asked
+from snapmanage.drivers.batch import Asked, NotTried
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
@@ -67,13 +67,20 @@ def entry(claimed: Claimed) -> Asked | Binding | Reference | None:
 
 def carry_out(
     driver: Driver, claimed: Sequence[Claimed], name_template: str, origins: BackendOrigins = NO_ORIGINS
-) -> list[Resolution | Outcome]:
-    """Do the next step of claimed operations, all of one kind; return a failure as an outcome instead of raising."""
+) -> list[Resolution | Outcome | None]:
+    """Do the next step of claimed operations, all of one kind; return a failure as an outcome instead of raising.
+
+    Return None for an operation that the driver has not tried, because it had no answer for an earlier one.
+    """
     call = _CALLS[next_step(claimed[0])]
     entries = {number: asked for number, each in enumerate(claimed) if (asked := entry(each)) is not None}
     answers = dict(zip(entries, _answers(driver, call, list(entries.values()), claimed), strict=True))
+    tried = {number for number, answer in answers.items() if not isinstance(answer, NotTried)} or set(answers)
     finish = partial(_finish, driver, name_template, origins)
-    return [_answered(each, answers.get(number), finish) for number, each in enumerate(claimed)]
+    return [
+        _answered(each, answers.get(number), finish) if number in tried or number not in answers else None
+        for number, each in enumerate(claimed)
+    ]
 
 
 def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnapshot]:

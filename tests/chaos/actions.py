@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from snapmanage.testing.services.deployment import PROJECT
 from snapmanage.testing.waiting import until
 from tests.chaos.fleet.fleet import Fleet
-from tests.chaos.fleet.storage import VOLUME
 from tests.examples import sample_content
 
 # Carries out an action; calling it again must not carry it out twice.
@@ -311,7 +310,7 @@ def _once(fleet: Fleet, send: Callable[[bytes], None]) -> Action:
 
 def _fail(fleet: Fleet, name: str) -> str:
     """Return the id of a snapshot in error, whose object the backend doesn't have."""
-    failed = ManageAction(fleet, _host(fleet), f"{VOLUME}@{name}", ends_as="error")
+    failed = ManageAction(fleet, _host(fleet), fleet.storages[_host(fleet)].name_of(name), ends_as="error")
     failed()
     fleet.await_idle()
     return failed.snapshot_id

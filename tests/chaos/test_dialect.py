@@ -61,7 +61,7 @@ def test_samples_of_the_reference_are_carried_out_answered_and_announced(deploym
     until(lambda: events(deployment)[-1] == "snapshot.unmanage.end", "the end of unmanaging")
     deployment.await_idle()
 
-    assert storage.inode_of(source)
+    assert storage.key_of(source)
     assert events(deployment) == [f"snapshot.{step}" for step in STEPS]
     answered = json.loads(json.loads(reply.body)["oslo.message"])
     expected = json.loads(sample("reply_get_manageable_snapshots")["body"]["oslo.message"])

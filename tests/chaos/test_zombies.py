@@ -130,7 +130,7 @@ def test_zombie_that_wakes_after_its_snapshot_was_unmanaged_leaves_the_object_un
     assert row(deployment, action.snapshot_id) == before
     assert storage.deviations() == []
     renamed = before["backend_name"]
-    assert storage.inode_of(renamed)
+    assert storage.key_of(renamed)
     again = actions.ManageAction(deployment, HOST, renamed)
     again()
     await_managed(deployment, again.snapshot_id)
@@ -165,4 +165,4 @@ def test_zombie_that_unmanages_leaves_the_object_to_its_new_owner(
 
     assert row(deployment, again.snapshot_id) == before
     assert deployment.storages[HOST].deviations() == []
-    assert deployment.storages[HOST].inode_of(before["backend_name"])
+    assert deployment.storages[HOST].key_of(before["backend_name"])

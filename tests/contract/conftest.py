@@ -9,9 +9,9 @@ from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.testing.lab import Lab
 from snapmanage.testing.selection import needed
 from snapmanage.testing.services.lvm_metadata import MetadataGroup
+from snapmanage.testing.services.storage.ceph import Ceph
 from tests.contract.labs import ACTIVE, CLASSES, MAKERS, labs_with
 from tests.contract.labs.cinder import cinder_lvm, cinder_rbd
-from tests.services.storage.ceph import Ceph
 
 pytest.register_assert_rewrite("snapmanage.testing.contract")
 

@@ -29,7 +29,8 @@ from snapmanage.core.origins import definitions, forms
 from snapmanage.core.values import metadata, text
 from snapmanage.drivers.btrfs import members, paths, snapper
 from snapmanage.drivers.cinder import process
-from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img
+from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img, renames
+from snapmanage.drivers.qcow2 import driver as qcow2_driver
 from snapmanage.drivers.system import commands, deadline
 from snapmanage.manage import keys, queries
 from snapmanage.manage.maintenance import purge, redelivery
@@ -166,6 +167,8 @@ VALUES: dict[str, Any] = {
     "requests that the helper": privileged.THREADS,
     "a reply of the helper": f"{privileged.MAX_REPLY_BYTES // MIB} MiB",
     "paths that the names in a file": f"{obstacles.MOST_PATHS:,}",
+    "processes of `qemu-img`": renames.MOST_PROCESSES,
+    "renames under one lock of the directory": qcow2_driver.MOST_RENAMES,
     "snapshots inside the images of a directory": f"{directory.MOST_INTERNAL_SNAPSHOTS:,}, and "
     f"{format.MAX_SNAPSHOTS:,} of one",
     "text of the snapshots in a listing": f"{members.MOST_LISTED_BYTES // MIB} MiB",

@@ -1,9 +1,11 @@
 """The snapshots or volumes that one scan of a backend found, sorted once for all pages."""
 
+import bisect
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from contextlib import suppress
+from functools import cmp_to_key, partial
 from typing import Any, Generic, TypeVar
 
 from snapmanage import errors
@@ -22,14 +24,14 @@ class Inventory(Generic[L]):
     """The result of one scan; several threads may read it at once."""
 
     def __init__(self, found: Sequence[L]) -> None:
-        self._found: Sequence[L] = found
+        self._by_name: Sequence[L] = sorted(found, key=_KEYS["reference"])
         # `order` makes six different ones.
         self._orders: dict[Sort, Sequence[L]] = {}
         # By the id of the object in memory, which lives as long as the inventory.
         self._origins: dict[int, Origin | None] = {}
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._by_name)
 
     @property
     def orders(self) -> int:
@@ -41,13 +43,25 @@ class Inventory(Generic[L]):
 
         Raise `InvalidRequest` if the scan found no object of the marker's name.
         """
-        ordered = self._orders.get(page.sort) or self._orders.setdefault(page.sort, _ordered(self._found, page.sort))
-        start = 0 if page.marker is None else _after(ordered, page.marker)
+        ordered = self._orders.get(page.sort) or self._orders.setdefault(page.sort, _ordered(self._by_name, page.sort))
+        start = 0 if page.marker is None else self._after(ordered, page.marker, page.sort)
         rest = itertools.islice(ordered, start, None)
         if page.filters == Filters():
             return rest
         origin_of = partial(self._origin, origins)
         return (found for found in rest if page.filters.passes(found, origin_of))
+
+    def _after(self, ordered: Sequence[L], marker: Reference, sort: Sort) -> int:
+        """Return the position after the marker; raise `InvalidRequest` if no object has the marker's name."""
+        with suppress(errors.InvalidReference):
+            name = marker.name()
+            first = bisect.bisect_left(self._by_name, name, key=_KEYS["reference"])
+            if first < len(self) and self._by_name[first].name == name:
+                place = _place_in(sort)
+                return bisect.bisect_left(ordered, place(self._by_name[first]), key=place) + 1
+        raise errors.InvalidRequest(
+            f"marker {cut(marker.text)} is not in the listing (any more); start again without it"
+        )
 
     def _origin(self, origins: BackendOrigins, found: BackendSnapshot) -> Origin | None:
         """Recognise the origin of an object once for all pages; the origins of a backend never change."""
@@ -56,22 +70,21 @@ class Inventory(Generic[L]):
         return self._origins[id(found)]
 
 
-def _after(ordered: Iterable[Listed], marker: Reference) -> int:
-    """Return the position after the marker; raise `InvalidRequest` if no object has the marker's name.
+def _place_in(sort: Sort) -> Callable[[Listed], Any]:
+    """Return a function whose results compare like the places of objects in `_ordered`."""
 
-    An index of the names would take more memory than all orders together.
-    """
-    try:
-        return list(map(_KEYS["reference"], ordered)).index(marker.name()) + 1
-    except (errors.InvalidReference, ValueError):
-        raise errors.InvalidRequest(
-            f"marker {cut(marker.text)} is not in the listing (any more); start again without it"
-        ) from None
+    def compare(one: Listed, other: Listed) -> int:
+        for key, direction in (*sort, ("reference", "asc")):
+            if (mine := _KEYS[key](one)) != (its := _KEYS[key](other)):
+                return -1 if (mine < its) == (direction == "asc") else 1
+        return 0
+
+    return cmp_to_key(compare)
 
 
-def _ordered(found: Iterable[L], sort: Sort) -> Sequence[L]:
+def _ordered(by_name: Iterable[L], sort: Sort) -> Sequence[L]:
     """Sort the objects; names decide between equal ones, so that two equal scans have one order."""
-    ordered = sorted(found, key=_KEYS["reference"])
+    ordered = list(by_name)
     for key, direction in reversed(sort):
         ordered.sort(key=_KEYS[key], reverse=direction == "desc")
     return ordered

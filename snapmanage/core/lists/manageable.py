@@ -41,16 +41,18 @@ class Manageable:
 
     def as_wire(self, own_fields: bool = False) -> dict[str, Any]:
         """Return the whole entry with the field names of the Block Storage API, and with `OWN_FIELDS` on request."""
-        created_at = time_text(self.created_at) if self.created_at else None
-        own = dict(zip(OWN_FIELDS, (self.identity, created_at), strict=True)) if own_fields else {}
-        return {
+        entry = {
             "reference": self.reference.value,
             "size": self.size_gb,
             "safe_to_manage": self.safe_to_manage,
             "reason_not_safe": self.reason_not_safe,
             "extra_info": dict(self.extra_info) or None,
             "cinder_id": self.record_id,
-        } | own
+        }
+        if own_fields:
+            created_at = time_text(self.created_at) if self.created_at else None
+            entry |= zip(OWN_FIELDS, (self.identity, created_at), strict=True)
+        return entry
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class ManageableSnapshot(Manageable):
     source_reference: Reference | None = None
 
     def as_wire(self, own_fields: bool = False) -> dict[str, Any]:
-        entry = super().as_wire(own_fields)
+        """Return the entry with its volume, which a list without details has too."""
         source = self.source_reference.value if self.source_reference else {}
-        return {name: entry[name] for name in SUMMARY} | {"source_reference": source} | entry
+        return super().as_wire(own_fields) | {"source_reference": source}
 
 
 @dataclass(frozen=True)

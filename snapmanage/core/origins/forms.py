@@ -113,7 +113,10 @@ class AnyForm:
         self._own = _joined(form for form in every if not form.is_whole)
 
     def matches(self, name: Name) -> bool:
-        return bool(self._own.fullmatch(name.own) or self._whole.fullmatch(name.whole))
+        """Return whether the name may have a form; forms of whole names have a separator."""
+        if self._own.fullmatch(name.own):
+            return True
+        return len(name.own) < len(name.whole) and self._whole.fullmatch(name.whole) is not None
 
 
 def _joined(forms: Iterable[Form]) -> re.Pattern[str]:

@@ -109,6 +109,8 @@ class Origins:
         prepared = self._by_driver.get(driver) or self._prepare(driver)
         names = Name.of(name)
         patterns = prepared.every if prepared.quick.matches(names) else prepared.of_any_name
+        if not patterns:  # as for most names of a large backend
+            return None
         volume = Name.of(parent) if parent is not None else None
         found = (each.recognise(names, volume, properties or {}, self.local) for each in patterns)
         return next((origin for origin in found if origin), None)

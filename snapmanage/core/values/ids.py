@@ -28,7 +28,7 @@ def derive(namespace: str, name: str) -> str:
 
 def own_name(name: str) -> str:
     """Return the last part of `VOLUME@NAME` or `FOLDER/NAME`: manage changes only this part."""
-    return re.split("[/@]", name)[-1]
+    return name[max(name.rfind("/"), name.rfind("@")) + 1 :]
 
 
 def ids_in(name: str) -> set[str]:

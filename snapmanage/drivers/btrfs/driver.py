@@ -1,7 +1,7 @@
 """btrfs: the snapshots in one folder and in the folders beneath it, at any depth.
 
-One search of the file system's own trees reads everything, also on a large file system; see `trees`. The search and
-the rename need root, so `privileged` has them.
+One search of the file system's own trees reads everything, also on a large file system; see `trees`. A request looks up
+its own subvolumes only; see `lookup`. Searches and renames need root, so `privileged` has them.
 
 **Snapshots.** A snapshot is a subvolume that btrfs made from another subvolume, even if that one no longer exists.
 
@@ -31,26 +31,32 @@ is too long or unreadable; it has no UUID.
 namespace. Open files, a swap file and a send in the snapshot survive a rename, so the driver doesn't look for them.
 An unfinished receive does not survive it, but can't be distinguished from a writable snapshot.
 
-**Renames.** btrfs renames by name only. The driver reports a rename once it would survive a power failure. It never
-removes an object.
+**Renames.** btrfs renames by name only. The driver reports a rename once it would survive a power failure: after the
+renames of a batch, it writes each folder to the disk once. It never removes an object.
 
-**Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues.
+**Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues. Right
+before each rename, the driver checks the UUID of the subvolume with the name. Between check and rename, another program
+can still give the name to another subvolume. The look after the batch notices it, and that one gets its name back.
 """
 
 import uuid
-from collections.abc import Collection, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
 
-from snapmanage import crash, errors
-from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Notes, Unsafe
+from snapmanage import errors
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.crash import Point
 from snapmanage.drivers import renaming
-from snapmanage.drivers.btrfs import folder, privileged
-from snapmanage.drivers.btrfs.members import ESCAPED, ITSELF, OUTSIDE, Member
-from snapmanage.drivers.system import privsep, times
+from snapmanage.drivers.batch import Asked, raise_or_return
+from snapmanage.drivers.btrfs import objects, paths, privileged
+from snapmanage.drivers.btrfs.names import Names
+from snapmanage.drivers.btrfs.view import ESCAPED, ITSELF, OUTSIDE, Member
+from snapmanage.drivers.system import privsep
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 class BtrfsDriver:
@@ -85,32 +91,32 @@ class BtrfsDriver:
                 f"btrfs_uuid is {self._file_system!r}, which isn't a UUID: set it to the uuid that "
                 "`btrfs filesystem show` reports, or leave it out"
             )
-        self._members()
+        self.list_snapshots()
 
     def storage_id(self) -> str | None:
         return f"btrfs:{privsep.call(privileged.folder_id, self._folder, self._file_system)}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        return [_snapshot(member) for member in self._members()]
+        found = privsep.call(privileged.snapshots, self._folder, self._file_system)
+        return [objects.snapshot(Member(*fields)) for fields in found]
 
     def list_volumes(self) -> list[BackendVolume]:
         found = privsep.call(privileged.volumes, self._folder, self._file_system)
-        return [_volume(member, member.fault) for member in (Member(*fields) for fields in found)]
+        return [objects.volume(member, member.fault) for member in (Member(*fields) for fields in found)]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        member = self._find(reference, ESCAPED)
-        if not _is_snapshot(member):
-            raise errors.NotASnapshot(f"{member.name!r} is a subvolume, but not a snapshot of another subvolume")
-        return _snapshot(member)
+        [found] = self.find_snapshots([Asked(reference, volume)])
+        return raise_or_return(found)
+
+    def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        return self._find([each.reference for each in asked], (ESCAPED,), objects.found_snapshot)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        member = self._find(reference, ESCAPED, OUTSIDE)
-        if member.is_snapshot and member.read_only and not member.has_snapshots:
-            raise errors.NotAVolume(
-                f"{member.name!r} is a read-only snapshot without snapshots of its own; name the subvolume that it was "
-                "made from"
-            )
-        return _volume(member)
+        [found] = self.find_volumes([reference])
+        return raise_or_return(found)
+
+    def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
+        return self._find(references, (ESCAPED, OUTSIDE), objects.found_volume)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         arguments = (self._folder, self._file_system, sorted(identities), sorted(names))
@@ -119,63 +125,93 @@ class BtrfsDriver:
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         place, slash, _ = found.name.rpartition("/")
         managed = f"{place}{slash}{name}"
-        if "/" in name or not folder.is_valid_path(managed):
+        if "/" in name or not paths.is_valid_path(managed):
             raise errors.ConfigurationError(
                 f"{found.name!r} can't be renamed to {managed!r}: the last part must be a file name of at most "
-                f"{folder.MAX_NAME_BYTES} bytes; change snapshot_name_template"
+                f"{paths.MAX_NAME_BYTES} bytes; change snapshot_name_template"
             )
         return managed
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        managed = renaming.manage(self, binding)
-        self._sync(binding.managed_name)
-        return managed
+        [managed] = self.manage_snapshots([binding])
+        return raise_or_return(managed)
+
+    def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        names = self.names(bindings)
+        return names.synced(renaming.manage_many(names, bindings), [each.managed_name for each in bindings])
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        if not renaming.unmanage(self, binding):
-            # A folder on the way to it may have been renamed.
-            moved = renaming.relocated(binding, self.locate({binding.identity}, ()), "/")
-            if moved and folder.is_valid_path(moved.managed_name):
-                renaming.unmanage(self, moved)
-                binding = moved
-        try:
-            self._sync(binding.original_name)
-        except errors.SourceNotFound:
-            # The snapshot is gone, and so is its folder.
-            return
+        [failure] = self.unmanage_snapshots([binding])
+        if failure:
+            raise failure
 
-    def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        return {member.name: _snapshot(member) for member in self._members(*names)}
+    def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
+        names = self.names(bindings)
+        ends = dict(enumerate(renaming.unmanage_many(names, bindings)))
+        present = dict(enumerate(bindings))
+        if without_names := [number for number, end in ends.items() if end is False]:
+            # A folder on the way to them may have been renamed.
+            moved = self._moved({number: present[number] for number in without_names})
+            present |= moved
+            ends |= zip(moved, renaming.unmanage_many(names, list(moved.values())), strict=True)
+        synced = names.synced(list(ends.values()), [each.original_name for each in present.values()])
+        # Of a snapshot that is gone, the folder may be gone too.
+        failures = [each if isinstance(each, errors.SnapmanageError) else None for each in synced]
+        return [None if isinstance(each, errors.SourceNotFound) else each for each in failures]
 
-    def rename(self, old: str, new: str) -> None:
-        privsep.call(privileged.rename_subvolume, self._folder, self._file_system, old, new)
+    def names(self, bindings: Sequence[Binding] = ()) -> Names:
+        """Return the names in the folder, in order to change those of a batch."""
+        return Names(self._folder, self._file_system, tuple(each.identity for each in bindings))
 
-    def _sync(self, name: str) -> None:
-        """Write the names in the folder of `name` to the disk.
+    def _moved(self, bindings: Mapping[int, Binding]) -> dict[int, Binding]:
+        """Return the bindings whose objects are in another folder now, with their present names."""
+        located = self.locate({each.identity for each in bindings.values()}, ())
+        found = {number: renaming.relocated(each, located, "/") for number, each in bindings.items()}
+        return {number: each for number, each in found.items() if each and paths.is_valid_path(each.managed_name)}
 
-        This also covers an earlier worker that died right after its rename.
+    def _find(
+        self, references: Sequence[Reference], beginnings: tuple[str, ...], described: Callable[[Member], T]
+    ) -> list[T | errors.SnapmanageError]:
+        """Return the subvolume of each reference as `described` has it, or an error.
+
+        A name is a path from the folder, or begins with one of `beginnings`.
         """
-        crash.at(Point.RENAME_UNSYNCED)
-        privsep.call(privileged.sync_names, self._folder, self._file_system, name)
+        names = [_result(Reference.name, each) for each in references]
+        possible = [each for each in names if isinstance(each, str) and _is_possible(each, beginnings)]
+        found = {each.name: each for each in self._members(possible, OUTSIDE in beginnings)} if possible else {}
 
-    def _find(self, reference: Reference, *beginnings: str) -> Member:
-        """Return the subvolume with this path from the folder, or with a name that begins with one of `beginnings`."""
-        name = reference.name()
-        valid = name == ITSELF or folder.is_valid_path(name)
-        if valid or (name.startswith(beginnings) and folder.is_text(name)):
-            for member in self._members(name):
-                return member
-        if valid or (OUTSIDE in beginnings and folder.is_valid_path(name.removeprefix(OUTSIDE))):
-            raise errors.SourceNotFound(f"there is no subvolume {name!r} in {self._folder!r}")
-        raise errors.InvalidReference(
+        def result(name: str) -> T:
+            if name not in found:
+                raise self._missing(name, beginnings)
+            return described(found[name])
+
+        return [_result(result, each) if isinstance(each, str) else each for each in names]
+
+    def _members(self, names: Sequence[str], volumes: bool) -> list[Member]:
+        found = privsep.call(privileged.subvolumes, self._folder, self._file_system, names, volumes=volumes)
+        return [Member(*fields) for fields in found]
+
+    def _missing(self, name: str, beginnings: tuple[str, ...]) -> errors.SnapmanageError:
+        elsewhere = OUTSIDE in beginnings and paths.is_valid_path(name.removeprefix(OUTSIDE))
+        if elsewhere or name == ITSELF or paths.is_valid_path(name):
+            return errors.SourceNotFound(f"there is no subvolume {name!r} in {self._folder!r}")
+        return errors.InvalidReference(
             f"{name!r} is not a path from {self._folder!r} to a subvolume: it must neither begin nor end with '/', "
             "nor have '..' or NUL in it"
         )
 
-    def _members(self, *names: str) -> list[Member]:
-        """Return every snapshot in the folder; with `names`, the subvolumes of these names."""
-        found = privsep.call(privileged.subvolumes, self._folder, self._file_system, names)
-        return [Member(*fields) for fields in found]
+
+def _is_possible(name: str, beginnings: tuple[str, ...]) -> bool:
+    """Return whether a subvolume can have the name, which is a path or begins with one of `beginnings`."""
+    return name == ITSELF or paths.is_valid_path(name) or (name.startswith(beginnings) and paths.is_text(name))
+
+
+def _result(function: Callable[[A], T], argument: A) -> T | errors.SnapmanageError:
+    """Call a function and return its result or its error."""
+    try:
+        return function(argument)
+    except errors.SnapmanageError as error:
+        return error
 
 
 def _is_uuid(text: str) -> bool:
@@ -183,46 +219,3 @@ def _is_uuid(text: str) -> bool:
         return bool(uuid.UUID(text))
     except ValueError:
         return False
-
-
-def _is_snapshot(member: Member) -> bool:
-    # The subvolume whose top is the folder has no name in the folder that could be changed.
-    return member.is_snapshot and member.name != ITSELF
-
-
-def _volume(member: Member, unsafe_reason: str = "") -> BackendVolume:
-    return BackendVolume(
-        name=member.name,
-        identity=member.identity,
-        size_bytes=member.size_bytes or 0,
-        created_at=times.creation_time(member.born),
-        unsafe=Unsafe.UNUSABLE if unsafe_reason else None,
-        unsafe_reason=unsafe_reason,
-        extra=_extra(member),
-    )
-
-
-def _notes(member: Member) -> Notes | None:
-    taken_at = times.creation_time(member.taken_at)
-    return Notes(taken_at, member.description) if taken_at or member.description else None
-
-
-def _extra(member: Member) -> dict[str, str]:
-    quotas = {"quotas": member.counting} if member.counting else {}
-    return {"read_only": "yes" if member.read_only else "no"} | quotas
-
-
-def _snapshot(member: Member) -> BackendSnapshot:
-    unsafe = Unsafe.UNUSABLE if member.fault else Unsafe.IN_USE if member.in_use else None
-    return BackendSnapshot(
-        name=member.name,
-        identity=member.identity,
-        size_bytes=member.size_bytes or 0,
-        parent=member.parent,
-        parent_identity=member.parent_identity,
-        created_at=times.creation_time(member.born),
-        unsafe=unsafe,
-        unsafe_reason=member.fault or member.in_use,
-        extra=_extra(member),
-        notes=_notes(member),
-    )

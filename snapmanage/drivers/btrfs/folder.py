@@ -9,17 +9,16 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from snapmanage import errors
-from snapmanage.drivers.btrfs import members, paths, search, trees
-from snapmanage.drivers.btrfs.members import Member
+from snapmanage.drivers.btrfs import lookup, members, paths, search, trees
+from snapmanage.drivers.btrfs.paths import is_valid_path
+from snapmanage.drivers.btrfs.view import Member
 from snapmanage.drivers.system import boundary, failures, syscalls
 from snapmanage.drivers.system.failures import KnownFailure
-
-MAX_NAME_BYTES = 255
 
 _ROOT_ONLY = KnownFailure(
     errors.BackendPermission,
@@ -49,27 +48,21 @@ _translated_errors = partial(
 )
 
 
-def is_valid_path(name: str) -> bool:
-    """Return whether a subvolume in a folder can have this path."""
-    try:
-        parts = name.encode().split(b"/")
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in name and all(part not in (b"", b".", b"..") and len(part) <= MAX_NAME_BYTES for part in parts)
-
-
-def is_text(name: str) -> bool:
-    """Return whether the name can be sent to a process and to the kernel."""
-    try:
-        return b"\0" not in name.encode()
-    except UnicodeEncodeError:
-        return False
-
-
-def subvolumes(folder: str, file_system: str, names: Collection[str] = ()) -> list[Member]:
-    """Return the snapshots in the folder; with `names`, the subvolumes of these names, also outside of the folder."""
+def snapshots(folder: str, file_system: str) -> list[Member]:
+    """Return the snapshots in the folder."""
     with _opened(folder, file_system) as fd, _translated_errors(folder):
-        found = members.read(fd, names)
+        found = members.read(fd)
+        if found is None:
+            raise _removed(folder)
+        return found
+
+
+def subvolumes(
+    folder: str, file_system: str, names: Sequence[str], identities: Collection[str], volumes: bool
+) -> list[Member]:
+    """Return the subvolumes of these names, as `members.read_named` describes."""
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
+        found = members.read_named(fd, names, identities, volumes)
         if found is None:
             raise _removed(folder)
         return found
@@ -111,8 +104,8 @@ def locate(folder: str, file_system: str, identities: Collection[str], names: Co
     ]
 
 
-def rename(folder: str, file_system: str, old: str, new: str) -> None:
-    """Rename a subvolume within its folder, never replacing another object."""
+def rename(folder: str, file_system: str, old: str, new: str, identity: str | None = None) -> None:
+    """Rename a subvolume within its folder, never replacing another object; with `identity`, no other subvolume."""
     place, old_name = _split(old)
     new_place, new_name = _split(new)
     if place != new_place:
@@ -122,6 +115,8 @@ def rename(folder: str, file_system: str, old: str, new: str) -> None:
         # On a btrfs, only the top of a subvolume has this inode.
         if not stat.S_ISDIR(found.mode) or found.inode != paths.TOP_INODE:
             raise errors.SourceNotFound(f"{old!r} is not a subvolume; list the backend again")
+        if identity is not None and lookup.identity(inner, old_name) != identity:
+            raise errors.SourceNotFound(f"{old!r} belongs to another subvolume by now; list the backend again")
         syscalls.rename_noreplace(inner, old_name, new_name)
 
 

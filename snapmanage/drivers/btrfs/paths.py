@@ -19,6 +19,8 @@ TOP_INODE = 256
 MAX_PATH_BYTES = 4095
 """The longest path that Linux accepts."""
 
+MAX_NAME_BYTES = 255
+
 MAX_FOLDERS = 256
 """The deepest folder in its subvolume. Paths have no such limit, but each folder takes time."""
 
@@ -33,6 +35,23 @@ _REFERENCES_AT = struct.Struct("<8xH")
 
 # The parent subvolume, the inode of the directory in it, and the name in that directory.
 Place = tuple[int, int, bytes]
+
+
+def is_valid_path(name: str) -> bool:
+    """Return whether a subvolume in a folder can have this path."""
+    try:
+        parts = name.encode().split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name and all(part not in (b"", b".", b"..") and len(part) <= MAX_NAME_BYTES for part in parts)
+
+
+def is_text(name: str) -> bool:
+    """Return whether the name can be sent to a process and to the kernel."""
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 class Paths:

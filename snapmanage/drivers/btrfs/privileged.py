@@ -1,22 +1,30 @@
 """Entry points of btrfs that run as root: reading the trees of a file system, and renaming."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
 
 from snapmanage.drivers.btrfs import folder
 from snapmanage.drivers.system import privsep
 
 
 @privsep.context.entrypoint
-def subvolumes(path: str, file_system: str, names: Sequence[str]) -> list[tuple[object, ...]]:
+def snapshots(path: str, file_system: str) -> list[tuple[object, ...]]:
+    """Return the fields of each `Member` that `btrfs.folder.snapshots` returns."""
+    return [tuple(member) for member in folder.snapshots(path, file_system)]
+
+
+@privsep.context.entrypoint
+def subvolumes(
+    path: str, file_system: str, names: Sequence[str], identities: Sequence[str] = (), volumes: bool = False
+) -> list[tuple[object, ...]]:
     """Return the fields of each `Member` that `btrfs.folder.subvolumes` returns."""
-    return [astuple(member) for member in folder.subvolumes(path, file_system, frozenset(names))]
+    found = folder.subvolumes(path, file_system, names, frozenset(identities), volumes)
+    return [tuple(member) for member in found]
 
 
 @privsep.context.entrypoint
 def volumes(path: str, file_system: str) -> list[tuple[object, ...]]:
     """Return the fields of each `Member` that `btrfs.folder.volumes` returns."""
-    return [astuple(member) for member in folder.volumes(path, file_system)]
+    return [tuple(member) for member in folder.volumes(path, file_system)]
 
 
 @privsep.context.entrypoint
@@ -32,9 +40,9 @@ def locate(path: str, file_system: str, identities: Sequence[str], names: Sequen
 
 
 @privsep.context.entrypoint
-def rename_subvolume(path: str, file_system: str, old: str, new: str) -> None:
+def rename_subvolume(path: str, file_system: str, old: str, new: str, identity: str | None = None) -> None:
     """Run `btrfs.folder.rename`."""
-    folder.rename(path, file_system, old, new)
+    folder.rename(path, file_system, old, new, identity)
 
 
 @privsep.context.entrypoint

@@ -46,6 +46,19 @@ def counts(fd: int) -> dict[int, Count]:
     return {number: _count(flags, referenced) for number, referenced in found.items()}
 
 
+def count(fd: int, number: int) -> Count | None:
+    """Return the count of one subvolume; None where quotas are off or simple, or don't count it."""
+    status, info = (0, _QUOTA_STATUS, 0), (0, _QUOTA_INFO, number)
+    with suppress(FileNotFoundError):  # quotas were never on
+        for _, item in search.search(fd, _QUOTA_TREE, status, status):
+            flags = search.unpack(_STATUS, item)[0]
+            if flags & (_ON | _SIMPLE) != _ON:
+                return None
+            for _, counted in search.search(fd, _QUOTA_TREE, info, info):
+                return _count(flags, search.unpack(_REFERENCED, counted)[0])
+    return None
+
+
 def _count(flags: int, referenced: int) -> Count:
     """Decide how far one count can be trusted.
 

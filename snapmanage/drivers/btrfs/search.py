@@ -22,8 +22,9 @@ _INO_LOOKUP = struct.Struct("=QQ4080s")
 _FS_INFO = struct.Struct("=16x16s992x")
 
 _BUFFER_BYTES = 1024**2
-# For the items of one kind that belong to one object; clearing a large buffer takes longer than such a search.
-_SMALL_BUFFER_BYTES = 16 * 1024
+# For the items of one object. The kernel refuses an item that doesn't fit, and the largest one fills a node of 64 KiB.
+# Clearing a large buffer takes longer than such a search.
+_SMALL_BUFFER_BYTES = 66 * 1024
 
 # Object, type, offset.
 Key = tuple[int, int, int]
@@ -62,7 +63,9 @@ def directory_path(fd: int, tree: int, inode: int) -> tuple[int, bytes]:
 
 def search(fd: int, tree: int, first: Key, last: Key) -> Iterator[tuple[Key, bytes]]:
     """Yield the items of a tree from one key to another; raise ENOENT where there is no such tree."""
-    size = _SMALL_BUFFER_BYTES if first[:2] == last[:2] else _BUFFER_BYTES
+    # Object 0 has the counts of all subvolumes.
+    few = first[:2] == last[:2] or first[0] == last[0] != 0
+    size = _SMALL_BUFFER_BYTES if few else _BUFFER_BYTES
     buffer = bytearray(_SEARCH.size + size)
     key: Key | None = first
     while key is not None:
@@ -76,7 +79,7 @@ def search(fd: int, tree: int, first: Key, last: Key) -> Iterator[tuple[Key, byt
             start = at + _HEADER.size
             at = start + length
             yield (number, kind, offset), bytes(buffer[start:at])
-            key = _next_key(number, kind, offset)
+            key = _next_key(number, kind, offset) if (number, kind, offset) < last else None
 
 
 def _next_key(number: int, kind: int, offset: int) -> Key:

@@ -57,7 +57,8 @@ def read(fd: int) -> tuple[bytes | None, list[Subvolume]]:
     The path is None where the directory was removed; then no subvolume is returned. Subvolumes that are being deleted
     are left out.
     """
-    roots, places, deleted = _roots(fd)
+    roots, places = items(fd, TOP, _LAST_FREE)
+    deleted = _await_places(fd, roots.keys(), places)
     here = path_here(fd, places, *directory_path(fd, 0, os.fstat(fd).st_ino))
     if here is None:
         return None, []
@@ -94,21 +95,22 @@ def subvolume(
     )
 
 
-def _roots(fd: int) -> tuple[dict[int, tuple[int, bytes]], dict[int, Place], set[int]]:
-    """Read the tree of subvolumes.
+def items(
+    fd: int, first: int, last: int, within: int = MAX_U64
+) -> tuple[dict[int, tuple[int, bytes]], dict[int, Place]]:
+    """Read the tree of subvolumes, from one number to another.
 
-    Return the key's offset and the item of every subvolume, by its number; the places of those that have one; and the
-    numbers of those that are being deleted.
+    Return the key's offset and the item of every subvolume, by its number, and the places of those that have one.
+    With `within`, the place of `last` is read only if it lies in a subvolume with this number or a smaller one.
     """
     roots: dict[int, tuple[int, bytes]] = {}
     places: dict[int, Place] = {}
-    first, last = (TOP, _ROOT_ITEM, 0), (_LAST_FREE, _ROOT_BACKREF, MAX_U64)
-    for (number, kind, offset), item in search(fd, _ROOT_TREE, first, last):
+    for (number, kind, offset), item in search(fd, _ROOT_TREE, (first, _ROOT_ITEM, 0), (last, _ROOT_BACKREF, within)):
         if kind == _ROOT_ITEM and (number == TOP or number >= TOP_INODE):
             roots[number] = offset, item.ljust(_ROOT.size, b"\0")
         elif kind == _ROOT_BACKREF:
             places[number] = _place(offset, item)
-    return roots, places, _await_places(fd, roots.keys(), places)
+    return roots, places
 
 
 def _place(parent: int, item: bytes) -> Place:

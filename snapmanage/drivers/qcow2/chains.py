@@ -32,7 +32,10 @@ class Chains:
         found = (overlay(image, directory_paths) for image in self._images.values())
         self._overlays = {each.image.identity: each for each in found if each}
         self._overlays_of: dict[str, list[Overlay]] = {}
+        self._overlays_recording: dict[str, list[Overlay]] = {}
         for each in self._overlays.values():
+            if each.backing_file:
+                self._overlays_recording.setdefault(each.backing_file, []).append(each)
             if backing := self._backing_image(each):
                 self._overlays_of.setdefault(backing.identity, []).append(each)
         self._unusable_reasons: dict[str, str] = {}
@@ -43,13 +46,16 @@ class Chains:
     def image(self, name: str) -> Image | None:
         return self._by_name.get(name)
 
+    def image_with_identity(self, identity: str) -> Image | None:
+        return self._images.get(identity)
+
     def overlays_of(self, image: Image) -> Sequence[Overlay]:
         """Return the overlays that have the image as their backing file, under any of its names."""
         return self._overlays_of.get(image.identity, ())
 
-    def overlays_recording(self, name: str) -> list[Overlay]:
+    def overlays_recording(self, name: str) -> Sequence[Overlay]:
         """Return the overlays that record this backing file, even if no such file exists."""
-        return [each for each in self._overlays.values() if each.backing_file == name]
+        return self._overlays_recording.get(name, ())
 
     def rename_obstacle(self, name: str, identity: str) -> str:
         """Return why the file, which need not be an image, can't be renamed, as a clause; empty if it can."""

@@ -38,6 +38,11 @@ _REFUSED = {
 # The most internal snapshots that one scan keeps; an image has at most `format.MAX_SNAPSHOTS`. Each takes about 2 kB at
 # most in the memory of a scan.
 MOST_INTERNAL_SNAPSHOTS = 100_000
+# The reason why a scan left out the internal snapshots of an image; a scan for that file finds them.
+TOO_MANY_INTERNAL = (
+    f"the images of the directory have more than {MOST_INTERNAL_SNAPSHOTS} internal snapshots: move some images to "
+    "another directory"
+)
 _FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
 
 
@@ -56,11 +61,7 @@ class _InternalBudget:
         if count <= self._left:
             self._left -= count
             return image
-        reason = (
-            f"the images of the directory have more than {MOST_INTERNAL_SNAPSHOTS} internal snapshots: move some "
-            "images to another directory"
-        )
-        return replace(image, header=replace(image.header, internal_snapshots=(), internal_error=reason))
+        return replace(image, header=replace(image.header, internal_snapshots=(), internal_error=TOO_MANY_INTERNAL))
 
 
 class Directory:

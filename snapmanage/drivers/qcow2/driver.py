@@ -33,16 +33,19 @@ locks (`nolock`).
 the steps and how the driver recovers from a crash between them. An internal snapshot keeps its name, because
 `qemu-img` can't rename it; only snapmanage's database shows that it is managed.
 
-**Late renames.** The lookup and the rename run under one lock of the directory. If a worker is frozen in between,
-other workers fail with an error that a retry can cure. A host that has lost the lock of a network file system may
-still run its next steps; `renames` explains why they do no harm.
+**Late renames.** The lookup and the renames of a batch run under one lock of the directory. The driver checks the
+identity of the opened file to which it gives a new name. Right before it changes the overlays of a file, it checks that
+no process has opened that file. It looks for new overlays before it removes an old name, and again after that. If a
+worker is frozen in between, other workers fail with an error that a retry can cure. A host that has lost the lock of a
+network file system may still run its next steps; `renames` explains why they do no harm.
 """
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
 
@@ -51,12 +54,14 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.logfields import fields
 from snapmanage.drivers import renaming
-from snapmanage.drivers.qcow2 import qemu_img, renames
-from snapmanage.drivers.qcow2.chains import Chains
+from snapmanage.drivers.batch import Asked, raise_or_return
+from snapmanage.drivers.qcow2 import lock, qemu_img
 from snapmanage.drivers.qcow2.directory import Directory
-from snapmanage.drivers.qcow2.format import InternalSnapshot
-from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES, Image
+from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES
+from snapmanage.drivers.qcow2.lookup import ImageName, Lookup, attempt
 from snapmanage.drivers.qcow2.paths import Resolvers
+from snapmanage.drivers.qcow2.renames import LockedDirectory
+from snapmanage.drivers.renaming import Move
 from snapmanage.drivers.system import files, permissions
 
 LOG = logging.getLogger(__name__)
@@ -64,15 +69,17 @@ LOG = logging.getLogger(__name__)
 # A longer suffix of a file name is no file type. It would leave too little room for the managed name.
 _MAX_EXTENSION_BYTES = 16
 
-_NOT_AN_IMAGE = (
-    "is not an image: give a regular file whose name matches image_patterns, or one that an image records as its "
-    "backing file"
-)
+# Renames under one lock of the directory, which take seconds. Everyone else who looks or renames waits for the lock.
+MOST_RENAMES = 200
+
+T = TypeVar("T")
 
 
 class Qcow2Driver:
     """Driver for the qcow2 images of one directory; the module docstring defines its volumes and snapshots."""
 
+    # The lock of the directory lets one batch work at a time.
+    batch_calls: ClassVar[int] = 1
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt(
             "directory",
@@ -105,6 +112,7 @@ class Qcow2Driver:
         self._patterns = image_patterns
         self._timeout_seconds = command_timeout_seconds
         self._resolvers = Resolvers()
+        self._turns = lock.Turns()
 
     def check(self) -> None:
         if not os.path.isabs(self._path):
@@ -113,7 +121,7 @@ class Qcow2Driver:
             )
         with self._open_directory() as directory:
             permissions.require_use(self._path)
-            renames.check(directory)
+            lock.check(directory)
         qemu_img.check(self._timeout_seconds)
 
     def storage_id(self) -> str | None:
@@ -135,33 +143,18 @@ class Qcow2Driver:
             return list(locked.directory.scan().volumes())
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        file, slash, id = reference.name().partition("/")
-        chains, image = self._find(file)
-        if image is None:
-            raise errors.NotASnapshot(f"{file!r} {_NOT_AN_IMAGE}")
-        if slash:
-            found = chains.internal(image, file, _internal_snapshot(image, file, id))
-        elif chains.overlays_of(image):
-            found = chains.external(image, file)
-        else:
-            raise errors.NotASnapshot(f"{file!r} is not a snapshot: no image has it as its backing file")
-        return found if found.parent or volume is None else chains.for_volume(volume, found, image)
+        [found] = self.find_snapshots([Asked(reference, volume)])
+        return raise_or_return(found)
+
+    def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        return self._look_up(asked, lambda lookup, name, each: lookup.snapshot(name, each.volume))
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        file, slash, _ = reference.name().partition("/")
-        chains, image = self._find(file)
-        if image is None:
-            raise errors.NotAVolume(f"{file!r} {_NOT_AN_IMAGE}")
-        if slash:
-            raise errors.NotAVolume(f"{reference.name()!r} is a snapshot inside {file!r}: name the image as the volume")
-        if overlays := chains.overlays_of(image):
-            raise errors.NotAVolume(
-                f"{file!r} is the backing file of {overlays[0].name!r}, so it is a snapshot: name the image on top of "
-                "the chain as the volume"
-            )
-        if reason := chains.unusable_reason(image):
-            raise errors.NotAVolume(f"{file!r} can't be used as a volume: {reason}")
-        return chains.volume(image, file)
+        [found] = self.find_volumes([reference])
+        return raise_or_return(found)
+
+    def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
+        return self._look_up([Asked(each) for each in references], lambda lookup, name, _: lookup.volume(name))
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with self._lock_directory() as locked:
@@ -185,23 +178,50 @@ class Qcow2Driver:
         return managed
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        with self._lock_directory() as locked:
-            if "/" in binding.managed_name:
-                # Look for the identity: the file of an internal snapshot may have been renamed.
-                wanted = binding.identity.partition("/")[0]
-                for found in locked.directory.scan(wanted).snapshots():
-                    if found.identity == binding.identity:
-                        return found
-                raise errors.SourceNotFound(
-                    f"{binding.original_name!r} is gone, or is another snapshot now: list the snapshots again"
-                )
-            locked.finish_interrupted(binding.identity, binding.original_name, binding.managed_name)
-            return renaming.manage(locked, binding)
+        [managed] = self.manage_snapshots([binding])
+        return raise_or_return(managed)
+
+    def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        return [result for part in _parts(bindings) for result in self._manage_part(part)]
 
     def unmanage_snapshot(self, binding: Binding) -> None:
+        [failure] = self.unmanage_snapshots([binding])
+        raise_or_return(failure)
+
+    def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
+        return [result for part in _parts(bindings) for result in self._unmanage_part(part)]
+
+    def _manage_part(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        moves = [Move(each, each.original_name, each.managed_name) for each in bindings if "/" not in each.managed_name]
         with self._lock_directory() as locked:
-            locked.finish_interrupted(binding.identity, binding.managed_name, binding.original_name)
-            renaming.unmanage(locked, binding)
+            renamed = iter(locked.carry_out(moves, renaming.manage_many))
+            # An internal snapshot keeps its name, so its file may have a new one by now.
+            lookup = Lookup(locked.directory, locked.chains())
+            return [
+                attempt(partial(lookup.internal, each)) if "/" in each.managed_name else next(renamed)
+                for each in bindings
+            ]
+
+    def _unmanage_part(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
+        moves = [Move(each, each.managed_name, each.original_name) for each in bindings]
+        with self._lock_directory() as locked:
+            results = locked.carry_out(moves, renaming.unmanage_many)
+        return [each if isinstance(each, errors.SnapmanageError) else None for each in results]
+
+    def _look_up(
+        self, asked: Sequence[Asked], find: Callable[[Lookup, ImageName, Asked], T]
+    ) -> list[T | errors.SnapmanageError]:
+        """Find what each entry asks for, in one scan; an impossible name costs none."""
+        names = [attempt(partial(ImageName.of, each.reference)) for each in asked]
+        impossible = [each for each in names if isinstance(each, errors.SnapmanageError)]
+        if len(impossible) == len(names):
+            return [*impossible]
+        with self._lock_directory() as locked:
+            lookup = Lookup(locked.directory, locked.chains())
+            return [
+                name if isinstance(name, errors.SnapmanageError) else attempt(partial(find, lookup, name, each))
+                for name, each in zip(names, asked, strict=True)
+            ]
 
     @contextmanager
     def _open_directory(self) -> Iterator[Directory]:
@@ -209,29 +229,17 @@ class Qcow2Driver:
             yield Directory(fd, self._path, self._patterns, self._resolvers)
 
     @contextmanager
-    def _lock_directory(self) -> Iterator[renames.LockedDirectory]:
+    def _lock_directory(self) -> Iterator[LockedDirectory]:
         """Lock the directory against renames by other workers: during one, images seem to be in use or broken."""
-        with self._open_directory() as directory, renames.locked(directory, self._timeout_seconds) as locked:
-            yield locked
-
-    def _find(self, file: str) -> tuple[Chains, Image | None]:
-        if not files.is_valid_name(file):
-            raise errors.InvalidReference(
-                f"{file!r} can't be the name of an image: give FILE, or FILE/ID for a snapshot inside an image; "
-                "FILE has no NUL and doesn't begin with a dot"
-            )
-        with self._lock_directory() as locked:
-            if (identity := locked.directory.identity(file)) is None:
-                raise errors.SourceNotFound(f"there is no file {file!r} in the directory {self._path!r}")
-            chains = locked.directory.scan(identity)
-        return chains, chains.image(file)
+        deadline = lock.Deadline(self._timeout_seconds)
+        with (
+            self._turns.awaited(deadline),
+            self._open_directory() as directory,
+            lock.locked(directory, deadline) as fd,
+        ):
+            yield LockedDirectory(directory, fd, self._timeout_seconds)
 
 
-def _internal_snapshot(image: Image, file: str, id: str) -> InternalSnapshot:
-    if image.header is None or image.header.internal_error:
-        reason = image.header.internal_error if image.header else image.error or "it is raw"
-        raise errors.NotASnapshot(f"the snapshots inside {file!r} can't be read: {reason}")
-    for snapshot in image.header.internal_snapshots:
-        if snapshot.id == id:
-            return snapshot
-    raise errors.SourceNotFound(f"{file!r} has no snapshot with the ID {id!r}: qemu-img snapshot -l {file} lists them")
+def _parts(bindings: Sequence[Binding]) -> Iterator[Sequence[Binding]]:
+    for start in range(0, len(bindings), MOST_RENAMES):
+        yield bindings[start : start + MOST_RENAMES]

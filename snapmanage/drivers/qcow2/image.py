@@ -148,14 +148,17 @@ def unopened_image(name: str, status: FileStatus, **fields: Any) -> Image:
 def _immovable_reason(fd: int, status: FileStatus) -> str:
     if status.immovable:
         return "it is immutable, append-only or a mount point: see lsattr and findmnt"
-    try:
-        protected = _PROTECTED_HARDLINKS.read_text().strip() != "0"
-    except OSError:
-        protected = True
-    # A rename begins with a hard link.
-    if not protected or os.geteuid() in (0, os.fstat(fd).st_uid) or _has_access(fd, os.R_OK | os.W_OK):
+    # A rename begins with a hard link. The rights are examined first, because each read of the setting costs more.
+    if os.geteuid() in (0, os.fstat(fd).st_uid) or _has_access(fd, os.R_OK | os.W_OK) or not _protected_hardlinks():
         return ""
     return "snapmanage's user must own it, or be allowed to read and write it (fs.protected_hardlinks)"
+
+
+def _protected_hardlinks() -> bool:
+    try:
+        return _PROTECTED_HARDLINKS.read_text().strip() != "0"
+    except OSError:
+        return True
 
 
 def _has_access(fd: int, mode: int) -> bool:

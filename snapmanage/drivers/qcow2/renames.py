@@ -1,39 +1,52 @@
 """Renames of backing files: every chain stays valid, even if the worker crashes between two steps.
 
 The steps: a hard link adds the new name to the file; each overlay that records the old name gets the new one; the old
-name is removed. Between these steps both names lead to the file, so every chain is complete. `finish_interrupted`
-recognizes a rename that a crash interrupted: the file has both names, or an overlay still records the old name. It
-then finishes the rename, or undoes it if the next operation needs the other name.
+name is removed. Between these steps both names lead to the file, so every chain is complete. A batch takes each step
+for all of its files before the next step, so that one scan and one write of the directory to disk serve all of them.
+`finish_interrupted` recognizes a rename that a crash interrupted: the file has both names, or an overlay still records
+the old name. It then finishes the rename, or undoes it if the next operation needs the other name.
 
-All steps run under a lock on a hidden file of the directory, which excludes every host that has mounted the directory.
-`qemu-img` inherits the lock: if it outlives its worker, the next worker waits until it ends. A frozen worker keeps the
-lock, and other workers fail with an error that a retry can cure.
+A batch scans the directory three times. The first scan decides which files may be renamed, and lists their overlays.
+The second one, right before the first old name is removed, finds overlays that other programs have made meanwhile. The
+third one, after the last removal, finds those that were made during the removals.
+
+Several `qemu-img` run at once, since each changes another overlay, and none needs another one's result.
+
+All steps run under the lock of the directory (`lock`). `qemu-img` inherits the lock: if it outlives its worker, the
+next worker waits until it ends. A frozen worker keeps the lock, and other workers fail with an error that a retry can
+cure.
 
 A host that is cut off from a network file system loses its lock. The steps that it takes late do no harm:
 
 * It adds a name only if that name is free.
 * It records a backing file name only after it has seen the file under that name, and the next `finish_interrupted`
   corrects the name.
-* It never removes the last name of a file, because it restores a name if the other one is gone (`_remove_name`).
+* It never removes the last name of a file, because it restores a name if the other one is gone (`links`).
 """
 
-import errno
 import os
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
-from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot
-from snapmanage.drivers.qcow2 import qemu_img
+from snapmanage import crash, errors
+from snapmanage.core.backend import BackendSnapshot, Binding
+from snapmanage.crash import Point
+from snapmanage.drivers.batch import NotTried
+from snapmanage.drivers.qcow2 import links, qemu_img
+from snapmanage.drivers.qcow2.attempts import Failures, attempt_each, attempt_together
 from snapmanage.drivers.qcow2.chains import Chains
-from snapmanage.drivers.qcow2.directory import LOCK, Directory
-from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX, Overlay
-from snapmanage.drivers.system import files, permissions, syscalls
+from snapmanage.drivers.qcow2.directory import Directory
+from snapmanage.drivers.qcow2.image import Overlay
+from snapmanage.drivers.qcow2.lookup import Lookup
+from snapmanage.drivers.renaming import Move
+from snapmanage.drivers.system import files, syscalls
 from snapmanage.drivers.system.files import translated_errors
 
-_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_POLL_SECONDS = 0.02
+# qemu-img processes at the same time; each uses up to `qemu_img.MEMORY_BYTES`.
+MOST_PROCESSES = 4
+
+T = TypeVar("T")
 
 
 class LockedDirectory:
@@ -43,74 +56,131 @@ class LockedDirectory:
         self.directory = directory
         self._lock = lock
         self._timeout_seconds = timeout_seconds
+        # The last scan; None after a change by this process.
+        self._scanned: Chains | None = None
+
+    def chains(self) -> Chains:
+        """Return the images of the last scan; scan again if this process has changed something since."""
+        return self._scanned or self._scan()
+
+    def carry_out(
+        self,
+        moves: Sequence[Move],
+        rename: Callable[["LockedDirectory", Sequence[Binding]], Sequence[T | errors.SnapmanageError]],
+    ) -> list[T | errors.SnapmanageError]:
+        """Finish the renames that were interrupted, then `rename` all; return the result or the error of each move."""
+        failures = self.finish_interrupted(moves)
+        results = iter(rename(self, [each.binding for each in moves if each not in failures]))
+        return [failures[each] if each in failures else next(results) for each in moves]
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        chains = self.directory.scan()
-        described = {name: _describe(self.directory, chains, name) for name in names}
+        lookup = Lookup(self.directory, self.chains())
+        described = {name: lookup.object(name) for name in names}
         return {name: found for name, found in described.items() if found}
 
     def rename(self, old: str, new: str) -> None:
-        """Rename in steps; if a step fails, undo the finished ones as far as possible."""
-        if reason := self.directory.scan().rename_obstacle(old, self.directory.identity(old) or ""):
-            raise errors.Unusable(f"renaming {old!r} might break the chain of another image: {reason}")
-        self._add_name(old, new)
-        try:
-            self._complete(old, new)
-        except errors.SnapmanageError:
-            with suppress(errors.SnapmanageError):
-                self._complete(new, old)
-            raise
+        binding = Binding(self.directory.identity(old) or "", old, new)
+        [failure] = self.rename_many([Move(binding, old, new)])
+        if failure:
+            raise failure
 
-    def finish_interrupted(self, identity: str, old: str, new: str) -> None:
-        """If a rename between the two names was interrupted, in either direction, give the file the name `new`."""
-        self._recover_hidden_names(old, new)
-        if old == new or self.directory.identity(new) != identity:
-            return
-        if self.directory.identity(old) == identity or _overlays_to_rebase(self.directory, old, identity):
-            self._complete(old, new)
+    def rename_many(self, moves: Sequence[Move]) -> list[errors.SnapmanageError | None]:
+        """Take each step for all moves; if a step of a move fails, undo its finished steps as far as possible."""
+        chains = self.chains()
+        failures = attempt_each(partial(self._begin, chains), moves)
+        if begun := [each for each in moves if each not in failures]:
+            self._sync()
+            unfinished = self._complete(begun, chains, new=True)
+            if unfinished:
+                self._complete([_reversed(each) for each in unfinished], self.chains())
+            failures |= unfinished
+        return [failures.get(each) for each in moves]
 
-    def _add_name(self, old: str, new: str) -> None:
-        with self.directory.opened(old) as fd, translated_errors(new):
-            if fd is None:
-                raise errors.BackendPermission(
-                    f"snapmanage has no permission to open {old!r}: let its user read the file"
-                )
-            try:
-                # Link the open file, not the name: another file may have the name `old` by now.
-                os.link(f"/proc/self/fd/{fd}", new, dst_dir_fd=self.directory.fd, follow_symlinks=True)
-            except PermissionError as failure:
-                if failure.errno == errno.EACCES:
-                    raise permissions.refused_rename(self.directory.path, old, failure) from failure
-                raise errors.BackendPermission(
-                    f"{old!r} can't get a second name: let snapmanage's user own the file, or read and write it, and "
-                    "use a file system with hard links"
-                ) from failure
-        self._sync()
+    def finish_interrupted(self, moves: Sequence[Move]) -> Failures:
+        """If the rename of a move was interrupted, in either direction, give its file the new name.
 
-    def _complete(self, old: str, new: str) -> None:
-        """Move all overlays from the old name of the file to the new one, then remove the old name."""
-        if (identity := self.directory.identity(new)) is None:
-            raise errors.SourceNotFound(f"{new!r} was removed during the rename: list the snapshots again")
-        self._rebase_overlays(old, new, identity)
-        if self.directory.identity(old) == identity:
-            self._remove_name(old, new, identity)
-        try:
-            # Another program may have made an overlay on the old name before it was removed.
-            self._rebase_overlays(old, new, identity)
-            # A file may also use the old name in a form that can't be rewritten.
-            if reason := self.directory.scan().name_obstacle(old):
-                raise errors.Unusable(f"renaming {old!r} would break the chain of another image: {reason}")
-        except errors.SnapmanageError:
-            self._add_name(new, old)
-            raise
+        Return the failures.
+        """
+        hidden = links.recover(self.directory)
+        failures = {move: hidden[name] for move in moves for name in (move.old, move.new) if name in hidden}
+        moved = [each for each in dict.fromkeys(moves) if each not in failures and self._has_new_name(each)]
+        interrupted = [
+            each
+            for each in moved
+            if self.directory.identity(each.old) == each.binding.identity
+            or self._overlays_to_rebase(self.chains(), each)
+        ]
+        return failures | self._complete(interrupted, self.chains()) if interrupted else failures
 
-    def _rebase_overlays(self, old: str, new: str, identity: str) -> None:
-        for overlay in _overlays_to_rebase(self.directory, old, identity):
+    def _has_new_name(self, move: Move) -> bool:
+        return move.old != move.new and self.directory.identity(move.new) == move.binding.identity
+
+    def _begin(self, chains: Chains, move: Move) -> None:
+        crash.at(Point.RENAMING)
+        _refuse_obstructed(chains, move)
+        self._add_name(move)
+
+    def _add_name(self, move: Move) -> None:
+        self._scanned = None
+        links.add(self.directory, move.old, move.new, move.binding.identity)
+
+    def _complete(self, moves: Sequence[Move], chains: Chains, new: bool = False) -> Failures:
+        """Move all overlays from the old names of the files to the new ones, then remove the old names.
+
+        `chains` are the images before the first overlay is changed. A `new` rename is refused for what other programs
+        have changed since; otherwise a rename is finished or undone. Return the failures.
+        """
+        failures = self._rebase_all(moves, chains, new)
+        if ready := [each for each in moves if each not in failures]:
+            late = partial(self._rebase_late, self._scan(), new)
+            failures |= attempt_each(late, ready)
+        if ready := [each for each in ready if each not in failures]:
+            failures |= attempt_each(self._remove_old_name, ready)
+            self._sync()
+            # The old names are gone, so each move is checked, even if the storage fails on one of them.
+            removed = [each for each in ready if each not in failures]
+            failures |= attempt_each(self._confirm, removed, stop_if_unavailable=False)
+        return failures
+
+    def _rebase_all(self, moves: Sequence[Move], chains: Chains, new: bool) -> Failures:
+        """Rebase the overlays of some moves at once; refuse a new rename of a file that a process has opened since."""
+        failures: Failures = {}
+        for start in range(0, len(moves), MOST_PROCESSES):
+            if unavailable := [each for each in failures.values() if isinstance(each, errors.BackendUnavailable)]:
+                return failures | dict.fromkeys(moves[start:], NotTried(str(unavailable[0])))
+            some = moves[start : start + MOST_PROCESSES]
+            # No qemu-img of this batch runs now: its lock on an overlay would look like that of another process.
+            opened = attempt_each(self._refuse_opened, some) if new else {}
+            closed = [each for each in some if each not in opened]
+            failures |= opened | attempt_together(partial(self._rebase_overlays, chains), closed)
+        return failures
+
+    def _refuse_opened(self, move: Move) -> None:
+        with self.directory.opened(move.old) as fd, translated_errors(move.old):
+            if fd is not None and syscalls.locked(fd):
+                raise errors.InUse(f"a process has opened {move.old!r}: close it, then repeat the request")
+
+    def _rebase_late(self, chains: Chains, new: bool, move: Move) -> None:
+        """Rebase the overlays that other programs have made since the first scan."""
+        if new:
+            _refuse_obstructed(chains, move)
+        self._rebase_overlays(chains, move)
+
+    def _rebase_overlays(self, chains: Chains, move: Move) -> None:
+        if self.directory.identity(move.new) != move.binding.identity:
+            raise errors.SourceNotFound(f"{move.new!r} was removed during the rename: list the snapshots again")
+        for overlay in self._overlays_to_rebase(chains, move):
             # Keep the folder as the overlay spells it. A name with a colon needs `./`, or QEMU would read a protocol.
             folder, slash, _ = overlay.backing_file_name.rpartition("/")
-            self._rebase(overlay, f"{folder}{slash}{new}" if slash or ":" not in new else f"./{new}")
+            self._rebase(overlay, f"{folder}{slash}{move.new}" if slash or ":" not in move.new else f"./{move.new}")
+
+    def _overlays_to_rebase(self, chains: Chains, move: Move) -> Sequence[Overlay]:
+        """Return the overlays that record the old name of the file; none if another file has that name by now."""
+        is_own = self.directory.identity(move.old) in (None, move.binding.identity)
+        return chains.overlays_recording(move.old) if is_own else ()
 
     def _rebase(self, overlay: Overlay, backing_file_name: str) -> None:
+        self._scanned = None
         if overlay.rebase_refusal:
             raise errors.Unusable(f"{overlay.name!r} can't record another backing file name: {overlay.rebase_refusal}")
         with self.directory.opened(overlay.name, files.PROBE_FLAGS | os.O_RDWR) as fd:
@@ -121,7 +191,7 @@ class LockedDirectory:
                 )
             outcome = qemu_img.rebase(fd, backing_file_name, overlay.format, self._lock, self._timeout_seconds)
             with translated_errors(overlay.name):
-                os.fsync(fd)
+                os.fdatasync(fd)
         # The name in the overlay decides, not the exit code of the command.
         image = self.directory.read_image(overlay.name)
         if image and image.header and image.header.backing_file_name == backing_file_name:
@@ -130,51 +200,28 @@ class LockedDirectory:
             raise errors.InUse(f"a process has opened the overlay {overlay.name!r}: close it, then repeat the request")
         raise errors.BackendError(f"qemu-img couldn't change the backing file name of {overlay.name!r}: {outcome}")
 
-    def _remove_name(self, name: str, other: str, identity: str) -> None:
-        """Remove one of two names of a file, but never the last one; raise `BackendBusy` if another process interferes.
+    def _remove_old_name(self, move: Move) -> None:
+        self._scanned = None
+        if self.directory.identity(move.old) == move.binding.identity:
+            links.remove(self.directory, move.old, move.new, move.binding.identity)
+        crash.at(Point.RENAMED)
 
-        The file is first moved to a hidden name, so that the check and the removal concern the same file.
-        """
-        hidden = f"{HIDDEN_PREFIX}{name}"
-        if self.directory.identity(hidden) is not None:
-            raise errors.BackendBusy(
-                f"the hidden file {hidden!r} is in the way of the rename: find out whose data it has, then move it away"
-            )
-        with translated_errors(name):
-            os.rename(name, hidden, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
-            if self.directory.identity(hidden) != identity or self.directory.identity(other) != identity:
-                self._restore_name(hidden)
-                raise errors.BackendBusy(f"another process changed {other!r} while {name!r} was renamed to it")
-            os.unlink(hidden, dir_fd=self.directory.fd)
-        self._sync()
+    def _confirm(self, move: Move) -> None:
+        """Restore the old name if a file needs it and can't be rewritten."""
+        try:
+            # Another program may have made an overlay on the old name before it was removed.
+            self._rebase_overlays(self.chains(), move)
+            # A file may also use the old name in a form that can't be rewritten.
+            if reason := self.chains().name_obstacle(move.old):
+                raise errors.Unusable(f"renaming {move.old!r} would break the chain of another image: {reason}")
+        except errors.SnapmanageError:
+            self._add_name(_reversed(move))
+            self._sync()
+            raise
 
-    def _recover_hidden_names(self, *own: str) -> None:
-        """Clean up after a crash in `_remove_name`: remove a hidden name, or restore it if it is the last one.
-
-        Only a failure for one of the names `own` is raised: a hidden directory that another program has made, for
-        example, must not stop the renames of all images.
-        """
-        names = self.directory.names()
-        for hidden in [name for name in names if name.startswith(HIDDEN_PREFIX)]:
-            try:
-                self._recover_hidden_name(hidden, names)
-            except errors.SnapmanageError:
-                if hidden.removeprefix(HIDDEN_PREFIX) in own:
-                    raise
-
-    def _recover_hidden_name(self, hidden: str, names: Collection[str]) -> None:
-        identity = self.directory.identity(hidden)
-        with translated_errors(hidden):
-            if any(self.directory.identity(name) == identity for name in filter(files.is_valid_name, names)):
-                os.unlink(hidden, dir_fd=self.directory.fd)
-            else:
-                self._restore_name(hidden)
-
-    def _restore_name(self, hidden: str) -> None:
-        fd = self.directory.fd
-        with suppress(FileExistsError):
-            os.link(hidden, hidden.removeprefix(HIDDEN_PREFIX), src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
-            os.unlink(hidden, dir_fd=fd)
+    def _scan(self) -> Chains:
+        self._scanned = self.directory.scan()
+        return self._scanned
 
     def _sync(self) -> None:
         """Write the directory to disk, so that a power failure can't undo a step that later steps rely on."""
@@ -182,56 +229,10 @@ class LockedDirectory:
             os.fsync(self.directory.fd)
 
 
-@contextmanager
-def locked(directory: Directory, timeout_seconds: float) -> Iterator[LockedDirectory]:
-    """Lock the directory against all other workers; raise `BackendBusy` after `timeout_seconds`."""
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        with _lock_file(directory) as fd:
-            with translated_errors(LOCK):
-                # The lock counts only if the opened file is still the lock file of the directory.
-                acquired = syscalls.try_lock(fd) and (syscalls.opened_status(fd).identity == directory.identity(LOCK))
-            if acquired:
-                yield LockedDirectory(directory, fd, timeout_seconds)
-                return
-        if time.monotonic() > deadline:
-            raise errors.BackendBusy(
-                f"another process has held the lock of the file {LOCK!r} for {timeout_seconds:g} s: retry later, or "
-                "look for a frozen worker or qemu-img"
-            )
-        time.sleep(_POLL_SECONDS)
+def _reversed(move: Move) -> Move:
+    return Move(move.binding, move.new, move.old)
 
 
-def check(directory: Directory) -> None:
-    """Return if the directory can be locked; raise `BackendError` otherwise."""
-    with _lock_file(directory) as fd, translated_errors(LOCK):
-        syscalls.locked(fd)
-
-
-@contextmanager
-def _lock_file(directory: Directory) -> Iterator[int]:
-    """Open the hidden lock file, and create it if it doesn't exist."""
-    with translated_errors(LOCK):
-        fd = os.open(LOCK, _LOCK_FLAGS, 0o600, dir_fd=directory.fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _describe(directory: Directory, chains: Chains, name: str) -> BackendSnapshot | None:
-    """Describe the object named `FILE` or `FILE/ID`; None if there is none."""
-    file, slash, id = name.partition("/")
-    image = chains.image(file)
-    if slash:
-        snapshots = image.header.internal_snapshots if image and image.header else ()
-        return next((chains.internal(image, file, each) for each in snapshots if image and each.id == id), None)
-    if image is None and (found := directory.read_image(file)):
-        # No overlay records the file any more, so its format is unknown.
-        image = found.as_raw()
-    return chains.external(image, file) if image else None
-
-
-def _overlays_to_rebase(directory: Directory, old: str, identity: str) -> list[Overlay]:
-    """Return the overlays that record the old name of the file; none if another file has that name by now."""
-    return directory.scan().overlays_recording(old) if directory.identity(old) in (None, identity) else []
+def _refuse_obstructed(chains: Chains, move: Move) -> None:
+    if reason := chains.rename_obstacle(move.old, move.binding.identity):
+        raise errors.Unusable(f"renaming {move.old!r} might break the chain of another image: {reason}")

@@ -18,34 +18,41 @@ the reason. `scan` defines which failures count as the image's and which as the 
 **In use.** Clones, mappings and writers address a snapshot by its id, so a new name doesn't affect them. No snapshot
 is refused for being in use. Only unprotecting fails while a snapshot has clones: see `protection`.
 
-**Renames** are sent with the snapshot's id, so they can't reach another object.
+**Renames** are sent with the snapshot's id, so they can't reach another object. Right before each, its name is read
+from the image's header, by that id. The OSD refuses a name that another snapshot has.
+
+**Batches.** The operations on one image open it once before their renames and once after them. `rbd_list_workers`
+images are worked on at once. An image that can't be read, or doesn't answer, fails its own operations only.
 
 **Late renames.** The cluster may still do a rename that it didn't answer in time; the next attempt then finds it done.
-A worker that is suspended before it sends the rename is the general case, described in `snapmanage.drivers.renaming`.
+A worker that is suspended before it sends the rename is the general case, described in `snapmanage.drivers.renaming`:
+it can give a snapshot the name that was recorded for this snapshot, and change no other one.
 """
 
 import itertools
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import renaming
-from snapmanage.drivers.rbd import lookup, protection
+from snapmanage.drivers.batch import Asked, raise_or_return
+from snapmanage.drivers.rbd import batches, lookup
 from snapmanage.drivers.rbd.cluster import Cluster, Settings
-from snapmanage.drivers.rbd.image import OpenImage
-from snapmanage.drivers.rbd.names import SnapshotIds, check_name, name_refusal
+from snapmanage.drivers.rbd.kept import KeptPool
+from snapmanage.drivers.rbd.names import SnapshotIds, name_refusal
 from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.scan import scan_snapshots, scan_volumes
 from snapmanage.drivers.system import ceph_bindings
 
+E = TypeVar("E", bound=Hashable)
+R = TypeVar("R")
 LOG = logging.getLogger(__name__)
 
 # An operation waits for this many answers of the cluster at most, and each may take the whole timeout.
@@ -57,6 +64,8 @@ LOGGED_IMAGES = 5
 class RbdDriver:
     """Snapshots of RBD images; the module's docstring has the refusals and the effects of late renames."""
 
+    # A batch works on several images at once by itself. The second call is for operations that arrive meanwhile.
+    batch_calls: ClassVar[int] = 2
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt("rbd_pool", help="The pool of the images; required. Each pool is a backend of its own."),
         cfg.StrOpt("rbd_namespace", default="", help="The namespace within the pool; empty is the default namespace."),
@@ -79,8 +88,8 @@ class RbdDriver:
             "rbd_list_workers",
             default=8,
             min=1,
-            help="Number of images that a listing reads at once. Raise it to list pools with many images faster; "
-            "lower it to reduce the load on the cluster.",
+            help="Number of images that a listing, or a batch of operations, opens at once. Raise it to be faster in "
+            "pools with many images; lower it to reduce the load on the cluster.",
         ),
         cfg.BoolOpt(
             "rbd_protect",
@@ -141,15 +150,12 @@ class RbdDriver:
             return scan_volumes(pool, self._list_workers)
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        with self._pool() as pool:
-            if "source-id" in reference.value:
-                return pool.find_id(reference.name("source-id"), volume)
-            return pool.find(check_name(reference.name()), volume)
+        [result] = self.find_snapshots([Asked(reference, volume)])
+        return raise_or_return(result)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        name = check_name(reference.name())
-        with self._pool() as pool:
-            return pool.find_volume(name)
+        [result] = self.find_volumes([reference])
+        return raise_or_return(result)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with self._pool() as pool, ThreadPoolExecutor(self._list_workers, "rbd-locate") as readers:
@@ -165,43 +171,61 @@ class RbdDriver:
         return f"{found.parent}@{name}"
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        doing = f"managing {binding.original_name!r}"
-        return self._cluster.calls.within(self._operation_seconds, doing, partial(self._manage, binding))
+        [result] = self.manage_snapshots([binding])
+        return raise_or_return(result)
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        doing = f"unmanaging {binding.original_name!r}"
-        self._cluster.calls.within(self._operation_seconds, doing, partial(self._unmanage, binding))
+        [result] = self.unmanage_snapshots([binding])
+        raise_or_return(result)
+
+    def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        return self._for_each_image(asked, batches.image_of_asked, self._find)
+
+    def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
+        return self._for_each_image(references, batches.image_of_volume, self._find_volumes)
+
+    def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        return self._for_each_image(bindings, batches.image_of_binding, self._manage)
+
+    def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
+        return self._for_each_image(bindings, batches.image_of_binding, self._unmanage)
 
     @contextmanager
     def _pool(self) -> Iterator[Pool]:
         with self._cluster.pool() as ioctx:
             yield Pool(self._cluster, ioctx, self._pool_name, self._protect)
 
-    def _manage(self, binding: Binding) -> BackendSnapshot:
-        ids = SnapshotIds.parse(binding.identity)
-        with self._pool() as pool:
-            open_image = partial(pool.open_image, image_id=ids.image)
-            if self._protect:
-                with open_image() as image:
-                    protection.refuse_unprotectable(image.image)
-            managed = renaming.manage(_SnapshotRenamer(open_image), binding)
-            if self._protect:
-                with open_image(read_only=False) as image:
-                    protection.protect(image.image, ids.snapshot, image.short_name(managed))
-            return managed
+    @contextmanager
+    def _kept_pool(self) -> Iterator[KeptPool]:
+        with self._cluster.pool() as ioctx, KeptPool(self._cluster, ioctx, self._pool_name, self._protect) as pool:
+            yield pool
 
-    def _unmanage(self, binding: Binding) -> None:
-        ids = SnapshotIds.parse(binding.identity)
+    def _for_each_image(
+        self, entries: Sequence[E], image_of: Callable[[E], str], act: Callable[[Sequence[E]], list[R]]
+    ) -> list[R | errors.SnapmanageError]:
+        """Act on the entries of each image; the entries of an image fail if the cluster hangs in one of them."""
+
+        def act_in_time(image: str, of_image: Sequence[E]) -> list[R]:
+            doing = f"the work on {len(of_image)} objects of the image {image!r}"
+            return self._cluster.calls.within_each(self._operation_seconds, doing, partial(act, of_image))
+
+        return batches.for_each_image(self._list_workers, entries, image_of, act_in_time)
+
+    def _find(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        with self._kept_pool() as pool:
+            return batches.find(pool, asked)
+
+    def _find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
+        with self._kept_pool() as pool:
+            return batches.find_volumes(pool, references)
+
+    def _manage(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
         with self._pool() as pool:
-            open_image = partial(pool.open_image, image_id=ids.image)
-            try:
-                renaming.unmanage(_SnapshotRenamer(open_image), binding)
-                with open_image(read_only=False) as image:
-                    name = image.name_of(ids.snapshot)
-                    protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
-            except errors.SourceNotFound:
-                # The image is gone, and its snapshots with it, unless the whole pool or namespace is missing.
-                pool.verify()
+            return batches.manage(pool, bindings, self._protect)
+
+    def _unmanage(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
+        with self._pool() as pool:
+            return batches.unmanage(pool, bindings)
 
     def _log_unmanageable(self, found: Sequence[BackendSnapshot]) -> None:
         """Log, in one line, the images whose snapshots are unknown or have no ids; log again only after a change."""
@@ -212,25 +236,3 @@ class RbdDriver:
                 "Snapshots of %d images in pool %r can't be managed. The first: %s", len(reasons), self._pool_name, few
             )
         self._logged_reasons = reasons
-
-
-class _SnapshotRenamer:
-    """Finds and renames the snapshots of one image, as a `renaming.Renamer`.
-
-    Each look opens the image again: an image that stays open learns of other processes' renames with a delay.
-    """
-
-    def __init__(self, open_image: Callable[..., AbstractContextManager[OpenImage]]) -> None:
-        self._open_image = open_image
-
-    def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        with self._open_image() as image:
-            return image.find_all(*names)
-
-    def rename(self, old: str, new: str) -> None:
-        try:
-            with self._open_image(read_only=False) as image:
-                image.rename(old, new)
-        except errors.SourceNotFound as failure:
-            # `renaming` looks again, and reports a snapshot as gone only if that look doesn't find it.
-            raise errors.Unusable(f"{old!r} can't be renamed, although it is listed: {failure}") from failure

@@ -26,7 +26,7 @@ UNDECODABLE_NAME = "its name isn't UTF-8, so unmanaging couldn't restore that na
 class OpenImage:
     """An image while it is open; `find_all` and `rename` take whole names (IMAGE@SNAPSHOT).
 
-    `protect` is true if managed snapshots are protected.
+    `find` and `find_id` read the list of snapshots once. `protect` is true if managed snapshots are protected.
     """
 
     def __init__(self, image: Any, ioctx: Any, bindings: Bindings, protect: bool = False) -> None:
@@ -41,6 +41,14 @@ class OpenImage:
     def refusal(self) -> str | None:
         """Return the first reason against managing any snapshot of the image, as a clause."""
         return next(refusals(self.image, self._ioctx, self._bindings, self._protect), None)
+
+    @property
+    def has_plain_header(self) -> bool:
+        """Return whether the image's header alone has the names of snapshots, in a form that this librbd knows.
+
+        The names in a journal are those of a mirror too, so only librbd may write them.
+        """
+        return self.refusal is None and not self.image.features() & self._bindings.rbd.RBD_FEATURE_JOURNALING
 
     def volume(self) -> BackendVolume:
         """Return the image as a volume; an image of format 1, which has no id, or with an impossible id is unusable."""
@@ -65,19 +73,21 @@ class OpenImage:
 
         A snapshot in the trash is found by the name that it had before too.
         """
-        for snap in sorted(self._read_snapshots(), key=lambda snap: bool(snap["namespace"] != USER_NAMESPACE)):
-            if name in (snap["name"], snap.get("trash", {}).get("original_name")):
-                return self._describe(snap)
-        return None
+        snap = self._by_name.get(name)
+        return self._describe(snap) if snap else None
 
     def find_id(self, snapshot_id: int) -> BackendSnapshot | None:
-        return next((self._describe(snap) for snap in self._read_snapshots() if snap["id"] == snapshot_id), None)
+        snap = self._by_id.get(snapshot_id)
+        return self._describe(snap) if snap else None
 
     def find_all(self, *names: str) -> dict[str, BackendSnapshot]:
         """Return the snapshots of those whole names, by name; a name without a snapshot is missing."""
-        by_part = {snapshot_part(name, self.name): name for name in names}
-        snaps = [snap for snap in self._read_snapshots() if snap["name"] in by_part]
-        return {by_part[snap["name"]]: self._describe(snap) for snap in snaps}
+        # Names with an earlier name of the image can have the same part.
+        by_part: dict[str, list[str]] = {}
+        for name in names:
+            by_part.setdefault(snapshot_part(name, self.name), []).append(name)
+        found = {snap["name"]: self._describe(snap) for snap in self._read_snapshots() if snap["name"] in by_part}
+        return {name: each for part, each in found.items() for name in by_part[part]}
 
     def rename(self, old: str, new: str) -> None:
         self.image.rename_snap(*(snapshot_part(name, self.name) for name in (old, new)))
@@ -93,6 +103,19 @@ class OpenImage:
     def short_name(self, snapshot: BackendSnapshot) -> str:
         """Return the snapshot's name within the image."""
         return snapshot_part(snapshot.name, self.name)
+
+    @cached_property
+    def _by_id(self) -> Mapping[int, Mapping[str, Any]]:
+        return {snap["id"]: snap for snap in self._read_snapshots()}
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the snapshots by name, preferably those that users made; one in the trash has its earlier name too."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for snap in sorted(self._by_id.values(), key=lambda snap: bool(snap["namespace"] != USER_NAMESPACE)):
+            for name in (snap["name"], snap.get("trash", {}).get("original_name")):
+                found.setdefault(name, snap)
+        return found
 
     def _read_snapshots(self) -> list[Mapping[str, Any]]:
         with suppress(UnicodeDecodeError):

@@ -8,12 +8,15 @@ Unlike a rename, these steps take the image's exclusive lock, where it has one. 
 the cluster revokes it (`osd_client_watch_timeout`, 30 s). Until then other workers wait and retry.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from snapmanage import crash, errors
 from snapmanage.crash import Point
 
 LAYERING = 1
+# The keys in the metadata of an image, each followed by the id of a snapshot.
+NOTE = "snapmanage.before."
 
 
 def refuse_unprotectable(image: Any) -> None:
@@ -54,5 +57,11 @@ def restore(image: Any, snap_id: int, name: str | None, busy: type[Exception]) -
     image.metadata_remove(_metadata_key(snap_id))
 
 
+def noted(keys: Iterable[str]) -> set[int]:
+    """Return the ids of the snapshots that `protect` protected, from the keys of the image's metadata."""
+    numbers = {key.removeprefix(NOTE) for key in keys}
+    return {int(each) for each in numbers if each.isascii() and each.isdecimal()}
+
+
 def _metadata_key(snap_id: int) -> str:
-    return f"snapmanage.before.{snap_id}"
+    return f"{NOTE}{snap_id}"

@@ -1,7 +1,10 @@
-"""Read the objects of a pool and its images through librados, without librbd.
+"""Read the objects of a pool and its images through librados, without librbd, and rename snapshots in them.
 
 The bindings of librbd assume that every name is UTF-8: one other name makes them fail for the whole list. The bytes of
 such a name are shown escaped: `caf\\xe9`. The features of an image are read here before librbd opens it.
+
+librbd reads the whole header of an image again after each rename, every snapshot of it. The request for the rename
+itself is the same here.
 """
 
 import struct
@@ -17,6 +20,7 @@ _PAGE_ENTRIES = 256
 _MAX_ANSWER_BYTES = 4 * 1024**2
 # The directory of format 1 is one object; the read stops here.
 _MAX_DIRECTORY_BYTES = 64 * 1024**2
+_METADATA = "metadata_"
 
 
 def escape(name: bytes) -> str:
@@ -74,6 +78,46 @@ def read_features(ioctx: Any, image_id: str) -> int:
     with _decoding(f"rbd_header.{image_id}"):
         features, _ = struct.unpack_from("<QQ", answer)
         return int(features)
+
+
+def read_snapshot_name(ioctx: Any, image_id: str, snapshot_id: int) -> bytes:
+    """Return the present name of a snapshot of an image of format 2."""
+    header = f"rbd_header.{image_id}"
+    blob = _execute(ioctx, header, "get_snapshot_name", struct.pack("<Q", snapshot_id))
+    with _decoding(header):
+        (length,) = struct.unpack_from("<I", blob)
+        return blob[4 : 4 + length]
+
+
+def rename_snapshot(ioctx: Any, rados: Any, image_id: str, snapshot_id: int, name: str) -> None:
+    """Rename a snapshot of an image of format 2 without a journal, as librbd does.
+
+    The OSD refuses a name that another snapshot of a user has, an unknown id, and a snapshot that no user made.
+    """
+    text = name.encode()
+    with rados.WriteOpCtx() as operation:
+        operation.execute("rbd", "snapshot_rename", struct.pack(f"<QI{len(text)}s", snapshot_id, len(text), text))
+        ioctx.operate_write_op(operation, f"rbd_header.{image_id}")
+
+
+def announce_change(ioctx: Any, image_id: str) -> None:
+    """Let each client that has the image open read its header again; return when they have answered."""
+    # Every version of librbd and of the kernel's client takes an empty message for this.
+    ioctx.notify(f"rbd_header.{image_id}", "")
+
+
+def read_metadata_keys(ioctx: Any, rados: Any, image_id: str, prefix: str) -> set[str]:
+    """Return the keys in the metadata of an image of format 2 that begin with `prefix`."""
+    found, after, full_prefix = set[str](), "", _METADATA + prefix
+    while True:
+        with rados.ReadOpCtx() as operation:
+            page, _ = ioctx.get_omap_vals(operation, after, full_prefix, _PAGE_ENTRIES)
+            ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
+            keys = [key for key, _ in page]
+        if not keys:
+            return found
+        found |= {key.removeprefix(_METADATA) for key in keys}
+        after = keys[-1]
 
 
 @contextmanager

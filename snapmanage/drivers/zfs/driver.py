@@ -1,7 +1,7 @@
 """ZFS: the snapshots of one dataset and of the datasets beneath it, file systems and volumes.
 
-The driver runs the command `zfs`. One `zfs get` reports everything; to find single objects, it gets their names. The
-commands and properties are those that OpenZFS shares with zfs-fuse 0.7, which has no volumes.
+The driver runs the command `zfs`. One `zfs get` reports everything; to find the objects of a batch, it gets their
+names. The commands and properties are those that OpenZFS shares with zfs-fuse 0.7, which has no volumes.
 
 **Names.** A name is a whole name of ZFS: `tank/volumes/volume-1@daily`. A managed snapshot stays in its dataset, as
 `tank/volumes/volume-1@snapshot-UUID`.
@@ -28,30 +28,33 @@ clones survive a rename.
 **Renames.** ZFS renames by name only. A command gets SIGTERM at its deadline. One that hangs in the kernel, on a
 suspended pool, is left running. The driver never removes an object.
 
-**Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues.
+**Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues. ZFS
+can't check the identity in the rename itself, and a report costs as much as some renames. So a report serves the
+renames of a batch that follow within two seconds; then the driver reads the rest of the batch again. If another
+snapshot gets an old name in that time, it is renamed, and the report after the batch restores its name.
 """
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
+from snapmanage.drivers.batch import Asked, attempt_each, raise_or_return
 from snapmanage.drivers.protocol import Section
-from snapmanage.drivers.system import mounts, privsep
-from snapmanage.drivers.system.commands import CompletedCommand
-from snapmanage.drivers.system.failures import on_one_line
-from snapmanage.drivers.zfs import commands, failures, privileged, report
+from snapmanage.drivers.zfs import unlisted
 from snapmanage.drivers.zfs.identities import is_old, renewed
-from snapmanage.drivers.zfs.mounts import mounted_snapshots
+from snapmanage.drivers.zfs.lookup import Lookup, described
 from snapmanage.drivers.zfs.names import MAX_NAME_LENGTH, dataset_of, is_dataset_name, is_snapshot_name, is_within
-from snapmanage.drivers.zfs.report import Dataset
+from snapmanage.drivers.zfs.renames import Renames
 from snapmanage.drivers.zfs.scan import Scanner
+
+T = TypeVar("T")
 
 
 class ZfsDriver:
@@ -100,38 +103,30 @@ class ZfsDriver:
         self._scanner.named()
 
     def storage_id(self) -> str | None:
-        return f"zfs:{self._scanner.named()[self._dataset].identity}"
+        return f"zfs:{self._scanner.named().objects[self._dataset].identity}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         found, damage = self._scanner.listing()
-        return [*self._snapshots(found), *([self._unlisted(damage)] if damage else [])]
+        listed = described(found, self._managed_suffix_length)
+        return [*listed.values(), *([unlisted.snapshots(self._dataset, damage)] if damage else [])]
 
     def list_volumes(self) -> list[BackendVolume]:
         found, damage = self._scanner.listing()
-        unlisted = [self._unlisted_volumes(damage)] if damage else []
-        return [*(each.volume() for each in found.values() if not each.is_snapshot), *unlisted]
+        rest = [unlisted.volumes(self._dataset, damage)] if damage else []
+        return [*(each.volume() for each in found.values() if not each.is_snapshot), *rest]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        name = reference.name()
-        if name == self._unlisted_name:
-            _, damage = self._scanner.listing()
-            if damage:
-                return self._unlisted(damage)
-        for snapshot in self._snapshots(self._find(name)):
-            return snapshot
-        raise errors.NotASnapshot(f"{name!r} is a dataset; name one of its snapshots, DATASET@NAME")
+        return raise_or_return(*self.find_snapshots([Asked(reference, volume)]))
+
+    def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        references = [each.reference for each in asked]
+        return attempt_each(self._lookup(references).snapshot, references)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        if reference.name() == self._unlisted_volumes_name:
-            _, damage = self._scanner.listing()
-            if damage:
-                return self._unlisted_volumes(damage)
-        dataset = self._find(reference.name())[reference.name()]
-        if dataset.is_snapshot:
-            raise errors.NotAVolume(f"{dataset.name!r} is a snapshot; name the dataset before its @")
-        if dataset.fault:
-            raise errors.BackendError(f"{dataset.name!r} can't be read: {dataset.fault}")
-        return dataset.volume()
+        return raise_or_return(*self.find_volumes([reference]))
+
+    def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
+        return attempt_each(self._lookup(references).volume, references)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         # The search covers the whole pool, since a dataset can be renamed to a place outside of the configured one.
@@ -154,16 +149,16 @@ class ZfsDriver:
         return managed
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        return renaming.manage(self, self._renewed(binding))
+        return raise_or_return(*self.manage_snapshots([binding]))
+
+    def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
+        return self._with_renewed(bindings, lambda renewed: renaming.manage_many(self._renames(), renewed))
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        binding = self._renewed(binding)
-        if renaming.unmanage(self, binding):
-            return
-        # Its dataset may have been renamed.
-        moved = renaming.relocated(binding, self.locate({binding.identity}, ()), "@")
-        if moved and is_within(moved.managed_name, self._dataset):
-            renaming.unmanage(self, moved)
+        raise_or_return(*self.unmanage_snapshots([binding]))
+
+    def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
+        return self._with_renewed(bindings, self._unmanage)
 
     def renewed_identities(self, bindings: Sequence[Binding]) -> Mapping[str, str]:
         """Return the present identity, by the old one, of bindings whose identity has the form of an earlier release.
@@ -177,71 +172,54 @@ class ZfsDriver:
         found, _ = self._scanner.listing()
         return renewed(old, [each for each in found.values() if each.is_snapshot])
 
-    def _renewed(self, binding: Binding) -> Binding:
-        """Return the binding with the present identity.
+    def _lookup(self, references: Sequence[Reference]) -> Lookup:
+        return Lookup(self._scanner, references, self._managed_suffix_length)
+
+    def _renames(self) -> Renames:
+        return Renames(self._scanner, self._managed_suffix_length, self._delegated, self._deadline_seconds)
+
+    def _unmanage(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
+        there = renaming.unmanage_many(self._renames(), bindings)
+        elsewhere = self._unmanage_elsewhere([each for each, end in zip(bindings, there, strict=True) if end is False])
+        ends = [elsewhere.get(each, True) if end is False else end for each, end in zip(bindings, there, strict=True)]
+        return [end if isinstance(end, errors.SnapmanageError) else None for end in ends]
+
+    def _unmanage_elsewhere(self, bindings: Sequence[Binding]) -> dict[Binding, bool | errors.SnapmanageError]:
+        """Unmanage objects that have neither name, since their dataset may have been renamed.
+
+        Return the ends of those that were found, and of all if the search fails.
+        """
+        if not bindings:
+            return {}
+        try:
+            located = self.locate({each.identity for each in bindings}, ())
+        except errors.SnapmanageError as failure:
+            return dict.fromkeys(bindings, failure)
+        places = {each: renaming.relocated(each, located, "@") for each in bindings}
+        moved = {each: to for each, to in places.items() if to and is_within(to.managed_name, self._dataset)}
+        return dict(zip(moved, renaming.unmanage_many(self._renames(), list(moved.values())), strict=True))
+
+    def _with_renewed(
+        self, bindings: Sequence[Binding], call: Callable[[Sequence[Binding]], Sequence[T]]
+    ) -> list[T | errors.SnapmanageError]:
+        """Return the results of `call` for the bindings with present identities, and the errors of the others."""
+        renewed = self._renewed(bindings)
+        results = iter(call([each for each in renewed if isinstance(each, Binding)]))
+        return [next(results) if isinstance(each, Binding) else each for each in renewed]
+
+    def _renewed(self, bindings: Sequence[Binding]) -> list[Binding | errors.SnapmanageError]:
+        """Return the bindings with present identities; an error in the place of one whose names can't be read.
 
         Both names lie in one dataset, so at most one object matches.
         """
-        if not is_old(binding.identity):
-            return binding
-        named = self._scanner.named(binding.original_name, binding.managed_name).values()
-        present = [each.identity for each in named if each.is_snapshot and each.old_identity == binding.identity]
-        return replace(binding, identity=present[0]) if present else binding
-
-    def look(self, *names: str) -> dict[str, BackendSnapshot]:
+        names = [name for each in bindings if is_old(each.identity) for name in (each.original_name, each.managed_name)]
+        if not names:
+            return list(bindings)
         found = self._scanner.named(*names)
-        for name in names:
-            if name in found and found[name].fault:
-                raise errors.BackendError(f"{name!r} can't be read: {found[name].fault}")
-        return {snapshot.name: snapshot for snapshot in self._snapshots(found)}
 
-    def rename(self, old: str, new: str) -> None:
-        if self._delegated:
-            completed = commands.rename(old, new, self._deadline_seconds)
-        else:
-            completed = CompletedCommand(*privsep.call(privileged.zfs_rename, old, new, self._deadline_seconds))
-        if completed.exit_code != 0:
-            raise failures.failure(f"renaming {old!r} to {new!r}", completed.exit_code, completed.error)
+        def renewed(binding: Binding) -> Binding:
+            named = [found.get(name) for name in (binding.original_name, binding.managed_name)]
+            present = [each for each in named if each and each.is_snapshot and each.old_identity == binding.identity]
+            return replace(binding, identity=present[0].identity) if present else binding
 
-    def _find(self, name: str) -> dict[str, Dataset]:
-        """Return the object of this name and its dataset, each by its name."""
-        if not is_dataset_name(name) and not is_snapshot_name(name):
-            raise errors.InvalidReference(f"ZFS can't have an object named {name!r}")
-        if not is_within(name, self._dataset):
-            raise errors.SourceNotFound(f"{name!r} isn't within the dataset {self._dataset!r}")
-        found = self._scanner.named(name)
-        if name not in found:
-            raise errors.SourceNotFound(f"ZFS has no {name!r}")
-        return {each: found[each] for each in (dataset_of(name), name) if each in found}
-
-    def _snapshots(self, found: Mapping[str, Dataset]) -> list[BackendSnapshot]:
-        mounted = mounted_snapshots(mounts.mounts())
-        return [
-            each.snapshot(found.get(dataset_of(each.name)), mounted.get(each.name, ""), self._managed_suffix_length)
-            for each in found.values()
-            if each.is_snapshot
-        ]
-
-    @property
-    def _unlisted_name(self) -> str:
-        return f"{self._dataset}@*"
-
-    def _unlisted(self, damage: str) -> BackendSnapshot:
-        """Return the entry for the snapshots that ZFS couldn't list; no real snapshot has such a name."""
-        name = self._unlisted_name
-        identity = report.unreadable_identity(name)
-        return BackendSnapshot(name, identity, 0, None, unsafe=Unsafe.UNUSABLE, unsafe_reason=_unlisted_reason(damage))
-
-    @property
-    def _unlisted_volumes_name(self) -> str:
-        return f"{self._dataset}/*"
-
-    def _unlisted_volumes(self, damage: str) -> BackendVolume:
-        """Return the entry for the datasets that ZFS couldn't list; no real dataset has such a name."""
-        name = self._unlisted_volumes_name
-        identity = report.unreadable_identity(name)
-        return BackendVolume(name, identity, 0, unsafe=Unsafe.UNUSABLE, unsafe_reason=_unlisted_reason(damage))
-
-
-def _unlisted_reason(damage: str) -> str:
-    return f"zfs can't list everything in the dataset, see zpool status -v (zfs reports: {on_one_line(damage)})"
+        return attempt_each(lambda each: renewed(each) if is_old(each.identity) else each, bindings)

@@ -1,11 +1,11 @@
 """Failures of the command `zfs`, read from its exit code and its messages on standard error."""
 
 import re
-from collections.abc import Container, Sequence
 
 from snapmanage import errors
 from snapmanage.drivers.system.failures import KnownFailure, command_error
 
+_OF_A_NAME = re.compile(r"cannot open '([^']*)': .*")
 # The texts of EIO and, on Linux, of ECKSUM.
 _DAMAGE = r"I/O error|Invalid exchange"
 # Failures by the text on standard error, the most specific first.
@@ -23,10 +23,14 @@ _FAILURES = {
 }
 
 
-def only_absent(requested: Sequence[str], found: Container[str], error: str) -> bool:
-    """Return whether ZFS reports each name that wasn't found as absent, so that nothing else went wrong."""
-    absent = [name for name in requested if name not in found]
-    return all(f"cannot open '{name}': dataset does not exist" in error for name in absent)
+def of_names(error: str) -> dict[str, str]:
+    """Return the messages that concern one object each, by its name; no name of ZFS has a quotation mark."""
+    return {found[1]: found[0] for found in _OF_A_NAME.finditer(error)}
+
+
+def is_absence(message: str) -> bool:
+    """Return whether the message on one object means that it doesn't exist."""
+    return "dataset does not exist" in message
 
 
 def damaged(error: str) -> bool:

@@ -97,9 +97,9 @@ class MetadataGroup:
     def add_thin_volumes(self, *names: str) -> None:
         self.add(self.section(name, 8, self.thin()) for name in names)
 
-    def add_thin_snapshots(self, origin: str, *names: str) -> None:
+    def add_thin_snapshots(self, origin: str, *names: str, extents: int = 8) -> None:
         segment = f'origin = "{origin}"'
-        self.add(self.section(name, 8, f"{self.thin()}\n{segment}", flags='"ACTIVATION_SKIP"') for name in names)
+        self.add(self.section(name, extents, f"{self.thin()}\n{segment}", flags='"ACTIVATION_SKIP"') for name in names)
 
     def remove_thin(self, name: str) -> None:
         """Remove a thin volume or snapshot; its own snapshots lose their origin.

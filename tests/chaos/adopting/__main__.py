@@ -11,9 +11,9 @@ from contextlib import ExitStack, closing
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.process import running, scratch
 from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.services.storage.ceph import Ceph
 from tests.chaos.adopting.backends import Files, Images, Size
 from tests.chaos.adopting.proof import adoption
-from tests.services.storage.ceph import Ceph
 
 
 def main() -> int:

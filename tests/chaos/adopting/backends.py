@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from snapmanage.drivers.system import ceph_bindings
-from tests.services.storage.ceph import Ceph
+from snapmanage.testing.services.storage.ceph import Ceph
 
 MIB = 1024**2
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.services.storage.ceph import Ceph
 from tests.chaos.adopting.backends import Files, Images, Size
 from tests.chaos.adopting.proof import adoption
-from tests.services.storage.ceph import Ceph
 
 KILLS = 20
 

@@ -25,8 +25,9 @@ from snapmanage.testing.services.process import LOOPBACK, free_port, unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
 from tests.chaos.fleet import invariants
+from tests.chaos.fleet.files import file_storage
 from tests.chaos.fleet.machines import CONFIGURATION, CONTROL, Wires, machines
-from tests.chaos.fleet.storage import VOLUME, Storage
+from tests.chaos.fleet.storage import VOLUME, Maker, Storage
 from tests.services.network.wire import wire_to
 
 BIN = Path(sys.executable).parent
@@ -42,12 +43,13 @@ class Fleet:
         broker: RabbitMQ,
         database: Databases,
         wires: Mapping[str, Wires],
+        storages: Mapping[str, Storage],
         hosts: Sequence[str],
         more_brokers: Sequence[int] = (),
         max_attempts: int = 50,
     ) -> None:
         self.broker, self.database = broker, database
-        self.wires = wires
+        self.wires, self.storages = wires, storages
         self.folder = folder
         self.max_attempts = max_attempts
         self.exchange = unique("exchange")
@@ -56,10 +58,7 @@ class Fleet:
         self.engine = sa.create_engine(self.database_url, isolation_level="READ COMMITTED", pool_pre_ping=True)
         self.url = f"http://{LOOPBACK}:{free_port()}"
         self.daemons: dict[str, Daemon] = {}
-        self.storages: dict[str, Storage] = {}
         self.promises: dict[str, str] = {}
-        for host in machines(hosts):
-            self.storages[host] = Storage(f"{host}@pool", folder / host)
         for machine in wires:
             self._configure(machine)
         for name in ("api", "relay", "audit"):
@@ -201,6 +200,7 @@ class Fleet:
 
     def _configure(self, host: str) -> None:
         brokers = [self.wires[host].to_broker.port, *self.more_brokers]
+        first = next(iter(self.storages.values()))  # stands in the file of API, relay and audit, which have no storage
         to_database = self.wires[host].to_database.port
         text = CONFIGURATION.format(
             host=host,
@@ -209,7 +209,7 @@ class Fleet:
             database_url=self.database_url.replace(f":{self.database.port}/", f":{to_database}/"),
             max_attempts=self.max_attempts,
             listen=self.url.removeprefix("http://"),
-            directory=self.folder / host,
+            section=self.storages.get(host, first).section,
         )
         (self.folder / f"{host}.conf").write_text(text)
 
@@ -230,17 +230,19 @@ def fleet(
     hosts: Sequence[str],
     more_brokers: Sequence[int] = (),
     max_attempts: int = 50,
+    storage: Maker = file_storage,
 ) -> Iterator[Fleet]:
     """Run a deployment, which may share its broker and its database with others.
 
-    `more_brokers` are ports of further nodes of the broker's cluster.
+    `more_brokers` are ports of further nodes of the broker's cluster; `storage` makes the backend of each server.
     """
     with ExitStack() as stack:
         wires = {
             machine: Wires(*(stack.enter_context(wire_to(service.port)) for service in (broker, database)))
             for machine in [CONTROL, *machines(hosts)]
         }
-        made = Fleet(folder, broker, database, wires, hosts, more_brokers, max_attempts)
+        storages = {host: stack.enter_context(storage(f"{host}@pool", folder / host)) for host in machines(hosts)}
+        made = Fleet(folder, broker, database, wires, storages, hosts, more_brokers, max_attempts)
         stack.callback(made.close)
         made.start()
         yield made

@@ -1,6 +1,6 @@
 """The invariants of an idle deployment, which hold after any fault.
 
-The checks look from outside: rows by plain SQL, files in their folder, renames by inotify, the audit log as a table.
+The checks look from outside: rows by plain SQL, objects and renames on the storage itself, the audit log as a table.
 They import nothing from snapmanage.
 """
 
@@ -175,8 +175,7 @@ def _objects(known: Observed, storage: Storage) -> Iterator[str]:
         name = {"available": row["backend_name"], "deleted": row["original_name"]}.get(row["status"])
         if row["server"] != storage.server or name is None:
             continue
-        inode = storage.inode_of(name)
-        if inode is None or not str(row["backend_id"]).startswith(f"{inode}-"):
+        if storage.key_of(name) != storage.key_in(str(row["backend_id"])):
             yield f"LOST: {row['id']} is {row['status']}, but {name} isn't {row['backend_id']}"
 
 
@@ -186,7 +185,7 @@ def _bindings(known: Observed, storage: Storage) -> Iterator[str]:
         if row["server"] != storage.server or not row["backend_id"]:
             continue
         requested = json.loads(row["reference"])["source-name"]
-        planted = storage.planted.get(int(str(row["backend_id"]).partition("-")[0]))
+        planted = storage.planted.get(storage.key_in(str(row["backend_id"])))
         if planted is None or planted.name != requested or row["original_name"] != requested:
             bound = planted.name if planted else "an unknown object"
             yield f"SWAPPED: {row['id']} refers to {requested}, but has {bound} as {row['original_name']}"

@@ -32,9 +32,7 @@ hold_seconds = 0.5
 snapshots = 1000000
 gigabytes = 1000000
 [pool]
-driver = file
-directory = {directory}
-"""
+{section}"""
 
 
 # The machine of API, relay and audit.

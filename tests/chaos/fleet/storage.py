@@ -1,96 +1,60 @@
-"""The storage of the chaos tests, a folder of files, with a check of their content."""
+"""The storage of a server as the chaos tests see it from outside, whichever driver serves it."""
 
-import os
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-
-from tests.chaos.fleet.renames import Renames
+from typing import Protocol
 
 VOLUME = "disk"
-GIB = 1024**3
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A snapshot as the test created it: `content`, followed by a whole number of empty GiB."""
+    """A snapshot as the test created it."""
 
     name: str
-    inode: int
-    content: bytes
     size_gb: int
 
-    def matches(self, found: "Found") -> bool:
-        """Return whether content and size are unchanged."""
-        size = len(self.content) + (self.size_gb - 1) * GIB
-        return found.size == size and found.begins[: len(self.content)] == self.content
 
+class Storage(Protocol):
+    """A backend with the volume `VOLUME`; `server` owns it.
 
-@dataclass(frozen=True)
-class Found:
-    """A file at present; `begins` are its first bytes, more than the content of any planted snapshot."""
+    A key is the part of an object's identity that can be known from outside: a file's inode, a logical volume's UUID.
+    """
 
-    name: str
-    inode: int
-    begins: bytes
-    size: int
+    server: str
 
-    @classmethod
-    def at(cls, path: Path) -> "Found | None":
-        """Return the file at a path; read it all from one open file, since a server may rename it meanwhile."""
-        with suppress(FileNotFoundError), path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            return cls(path.name, status.st_ino, file.read(1024), status.st_size)
-        return None
+    @property
+    def section(self) -> str:
+        """The lines of the backend's section in the configuration."""
 
-
-class Storage:
-    """A backend of the driver `file` with one volume; `server` owns the backend."""
-
-    def __init__(self, server: str, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        self.server = server
-        self.folder = folder
-        self.planted: dict[int, Planted] = {}
-        self.plant_volume(VOLUME)
-        self._renames = Renames(folder)
+    @property
+    def planted(self) -> Mapping[str, Planted]:
+        """The snapshots that the test created, by key."""
 
     def plant_volume(self, name: str) -> str:
-        (self.folder / name).write_bytes(b"a volume")
-        return name
+        """Create a volume that has no record, and return the name by which it can be registered."""
 
     def plant(self, name: str, volume: str = VOLUME) -> str:
-        """Create a snapshot that has no record, and return the name by which it can be managed.
+        """Create a snapshot that has no record, and return the name by which it can be managed."""
 
-        The sizes alternate between 1, 2 and 3 GB; the files are sparse.
-        """
-        full = f"{volume}@{name}"
-        content = f"{self.server} {full}".encode()
-        size_gb = 1 + len(self.planted) % 3
-        (self.folder / full).write_bytes(content)
-        os.truncate(self.folder / full, len(content) + (size_gb - 1) * GIB)
-        inode = (self.folder / full).stat().st_ino
-        self.planted[inode] = Planted(full, inode, content, size_gb)
-        return full
+    def name_of(self, word: str) -> str:
+        """Return the name by which a snapshot of `VOLUME` would be managed."""
+
+    def key_of(self, name: str) -> str | None:
+        """Return the key of the object with a name; None if there is none."""
+
+    def key_in(self, backend_id: str) -> str:
+        """Return the key in the identity of a record."""
 
     def renames(self) -> Counter[tuple[str, str]]:
         """Return how often each rename, a pair of old and new name, was done."""
-        return Counter(self._renames.seen())
 
     def deviations(self) -> list[str]:
         """Return a sentence for each snapshot that is missing, unexpected or changed."""
-        there = {each.inode: each for path in self.folder.glob("*@*") if (each := Found.at(path))}
-        lost = [f"{each.name} is gone" for inode, each in self.planted.items() if inode not in there]
-        unexpected = [f"{each.name} was not there" for inode, each in there.items() if inode not in self.planted]
-        changed = [
-            f"{each.name} has other data"
-            for inode, each in there.items()
-            if inode in self.planted and not self.planted[inode].matches(each)
-        ]
-        return [f"{self.server}: {text}" for text in lost + unexpected + changed]
 
-    def inode_of(self, name: str) -> int | None:
-        """Return the inode of the file with a name; None if there is no such file."""
-        found = Found.at(self.folder / name)
-        return found.inode if found else None
+
+# Makes the storage of a server, in a folder that doesn't exist yet, and removes what it needs afterwards.
+Maker = Callable[[str, Path], AbstractContextManager[Storage]]

@@ -124,7 +124,7 @@ def _cast(fleet: Fleet, host: str, name: str, key: str) -> Task:
 
 
 def _manage_nothing(fleet: Fleet, host: str, name: str, key: str) -> Task:
-    return lambda client: _none(client.manage(host, f"disk@no-{name}", key, "error"))
+    return lambda client: _none(client.manage(host, fleet.storages[host].name_of(f"no-{name}"), key, "error"))
 
 
 def _manage_and_unmanage(fleet: Fleet, host: str, name: str, key: str) -> Task:

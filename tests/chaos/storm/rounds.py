@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from snapmanage.testing.waiting import until
 from tests.chaos.fleet import invariants
 from tests.chaos.fleet.commands import check_commands
+from tests.chaos.fleet.files import file_storage
 from tests.chaos.fleet.fleet import Fleet
+from tests.chaos.fleet.group import group_storage
+from tests.chaos.fleet.storage import Maker
 from tests.chaos.storm.clients import Client, tasks
 from tests.chaos.storm.faults import draw_faults
 
@@ -29,6 +32,7 @@ class Report:
 
     seed: str
     database: str
+    driver: str
     max_attempts: int
     promises: int = 0
     events: int = 0
@@ -47,7 +51,7 @@ class Report:
     def __str__(self) -> str:
         found = {word.lower(): self.count(word) for word in ("LOST", "TWICE", "SWAPPED", "STUCK", "EVENTS")}
         lines = [
-            f"seed {self.seed} on {self.database}: {self.promises} promises, {self.events} events, "
+            f"seed {self.seed} on {self.database} and {self.driver}: {self.promises} promises, {self.events} events, "
             f"{self.seconds:.0f} s, idle {self.recovery_seconds:.1f} s after the last fault, "
             f"no operation due for more than {self.overdue_seconds:.1f} s of them; "
             f"{found}, {len(self.violations)} violations",
@@ -61,10 +65,16 @@ class Report:
         return "\n    ".join(lines) + "\n"
 
 
+def storage_of(driver: str, requests: int) -> Maker:
+    """Return the maker of storages of a driver, with a snapshot for each request."""
+    return {"file": file_storage, "lvm": group_storage(requests)}[driver]
+
+
 def run_round(deployment: Fleet, seed: str, requests: int, faults: int) -> Report:
     """Run one round: send the requests in as many portions as there are faults, with one fault during each."""
     chance = random.Random(seed)
-    report = Report(seed, type(deployment.database).__name__, deployment.max_attempts)
+    [driver] = {type(each).__name__ for each in deployment.storages.values()}
+    report = Report(seed, type(deployment.database).__name__, driver, deployment.max_attempts)
     queued: queue.Queue[Callable[[Client], None] | None] = queue.Queue()
     clients = [Client(deployment, queued, report.answers) for _ in range(CLIENTS)]
     deployment.await_saved_queues()

@@ -8,8 +8,8 @@ import pytest
 from snapmanage.core.backend import Binding
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
 from snapmanage.drivers.system import privsep
+from snapmanage.testing.services.storage.btrfs import Btrfs, mounted_btrfs, require_kernel
 from tests.contract.btrfs.helpers import bind
-from tests.services.storage.btrfs import Btrfs, mounted_btrfs, require_kernel
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from snapmanage import errors
 from snapmanage.core.backend import Binding
 from snapmanage.drivers.btrfs import privileged
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
-from tests.services.storage.btrfs import Btrfs, run
+from snapmanage.testing.services.storage.btrfs import Btrfs, run
 
 
 def test_folder_on_another_file_system_than_the_configured_one_is_unavailable(btrfs: Btrfs) -> None:

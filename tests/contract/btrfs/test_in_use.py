@@ -5,8 +5,8 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import Unsafe
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.testing.services.storage.btrfs import Btrfs, run
 from tests.contract.btrfs.helpers import bind
-from tests.services.storage.btrfs import Btrfs, run
 
 
 def test_snapshot_with_a_part_of_it_mounted_is_in_use(btrfs: Btrfs, driver: BtrfsDriver) -> None:
@@ -61,7 +61,7 @@ def test_snapshot_with_a_mount_on_it_through_another_mount_is_in_use(btrfs: Btrf
     try:
         unsafe = {found.name: found.unsafe for found in driver.list_snapshots()}
         with pytest.raises(errors.InUse):
-            driver.rename("daily", "other")
+            driver.names().rename("daily", "other")
     finally:
         run("umount", "--recursive", str(elsewhere))
 

@@ -6,8 +6,8 @@ from snapmanage import errors
 from snapmanage.core.backend import refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.testing.services.storage.btrfs import Btrfs, run
 from tests.contract.btrfs.helpers import bind, parents_by_name
-from tests.services.storage.btrfs import Btrfs, run
 
 
 def make_read_only(btrfs: Btrfs, name: str, value: str) -> None:

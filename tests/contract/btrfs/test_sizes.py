@@ -4,7 +4,7 @@ import os
 
 from snapmanage.core.backend import BackendSnapshot
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
-from tests.services.storage.btrfs import Btrfs
+from snapmanage.testing.services.storage.btrfs import Btrfs
 
 
 def snapshot_during_first_count(btrfs: Btrfs, driver: BtrfsDriver) -> BackendSnapshot:

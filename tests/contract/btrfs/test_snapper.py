@@ -6,8 +6,8 @@ from snapmanage.core.backend import Notes
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs import snapper
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.testing.services.storage.btrfs import Btrfs
 from tests.contract.btrfs.helpers import bind
-from tests.services.storage.btrfs import Btrfs
 from tests.unit.drivers.btrfs.test_snapper import FILES, TAKEN_AT
 
 NAME = ".snapshots/1/snapshot"

@@ -8,9 +8,9 @@ from snapmanage import errors
 from snapmanage.core.backend import refuse_foreign
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.testing.services.storage.btrfs import Btrfs
 from tests.contract.btrfs.helpers import binding_of, parents_by_name
 from tests.contract.labs.btrfs import BtrfsLab
-from tests.services.storage.btrfs import Btrfs
 
 
 def test_snapshots_are_found_in_folders_and_in_one_another(btrfs: Btrfs, driver: BtrfsDriver) -> None:
@@ -89,7 +89,7 @@ def test_directory_is_neither_found_nor_renamed(btrfs: Btrfs, driver: BtrfsDrive
     with pytest.raises(errors.SourceNotFound):
         driver.find_snapshot(Reference.named("directory"))
     with pytest.raises(errors.SourceNotFound):
-        driver.rename("directory", "other")
+        driver.names().rename("directory", "other")
 
     assert (btrfs.top / "directory").is_dir()
 

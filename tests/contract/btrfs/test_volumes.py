@@ -7,7 +7,7 @@ from snapmanage.core.backend import refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs import members
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
-from tests.services.storage.btrfs import Btrfs, run
+from snapmanage.testing.services.storage.btrfs import Btrfs, run
 
 
 def names(driver: BtrfsDriver) -> set[str]:

@@ -10,8 +10,8 @@ from snapmanage.core.backend import GIB, Binding, Unsafe, refuse_foreign
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.testing.services.lvm_metadata import EXTENT_BYTES, POOL, MetadataGroup
+from snapmanage.testing.services.storage.ceph import Ceph
 from tests.contract.labs.cinder import TEMPLATE, CinderLvmLab, CinderRbdLab, cinder_rbd_lab
-from tests.services.storage.ceph import Ceph
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.cinder.driver import CinderDriver
+from snapmanage.testing.services.storage.ceph import Ceph
 from tests.contract.labs.cinder import TEMPLATE, CinderRbdLab, cinder_rbd_lab
-from tests.services.storage.ceph import Ceph
 
 DAILY = "image-1@daily"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from snapmanage.drivers.btrfs import trees
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
 from snapmanage.drivers.system import privsep
-from tests.services.storage import btrfs as btrfs_service
-from tests.services.storage.btrfs import Btrfs
+from snapmanage.testing.services.storage import btrfs as btrfs_service
+from snapmanage.testing.services.storage.btrfs import Btrfs
 
 DATA_BYTES = 1024**2
 LONGEST = "x" * 255

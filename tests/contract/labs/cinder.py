@@ -18,10 +18,10 @@ from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.drivers.system import ceph_bindings
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
+from snapmanage.testing.services.storage.ceph import Ceph
 from tests.contract.labs.lvm import LEGAL_CHARACTERS
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import NOT_UTF8
-from tests.services.storage.ceph import Ceph
 
 LVM_DRIVER = "cinder.volume.drivers.lvm.LVMVolumeDriver"
 RBD_DRIVER = "cinder.volume.drivers.rbd.RBDDriver"

@@ -10,8 +10,8 @@ import pytest
 
 from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.drivers.system import ceph_bindings
+from snapmanage.testing.services.storage.ceph import Ceph
 from tests.contract.labs.rbd_oddities import Oddities
-from tests.services.storage.ceph import Ceph
 
 MIB = 1024**2
 TIMEOUT_SECONDS = 2

@@ -10,7 +10,7 @@ import pytest
 
 from snapmanage.drivers.system import commands, privsep
 from snapmanage.drivers.zfs.driver import ZfsDriver
-from tests.services.storage.zfs_fuse import ZfsFuse
+from snapmanage.testing.services.storage.zfs_fuse import ZfsFuse
 
 DEADLINE_SECONDS = 30
 DATASETS = 125

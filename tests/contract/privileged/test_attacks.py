@@ -86,6 +86,7 @@ def test_module_that_a_request_names_is_not_imported(host: Machine) -> None:
         ("btrfs.privileged.subvolumes", ["/srv/mine/../yours", "", []], "btrfs_folder = /srv/mine/../yours"),
         ("btrfs.privileged.folder_id", ["/srv/mine/", ""], "btrfs_folder = /srv/mine/"),
         ("btrfs.privileged.locate", ["/srv/minery", "", [], []], "btrfs_folder = /srv/minery"),
+        ("btrfs.privileged.snapshots", ["/srv", ""], "btrfs_folder = /srv"),
         ("btrfs.privileged.rename_subvolume", ["/srv", "", "a", "b"], "btrfs_folder = /srv"),
         ("btrfs.privileged.sync_names", ["/srv/mine/inner", "", "a"], "btrfs_folder = /srv/mine/inner"),
         ("zfs.privileged.zfs_get", [["tank/mine", "other/x"], False, 10], "zfs_dataset = other"),

@@ -26,11 +26,11 @@ from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup
+from snapmanage.testing.services.storage.zfs_fuse import ZfsFuse
 from snapmanage.testing.waiting import until
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.zfs import zfs_lab
 from tests.services.guests.machine import HELPER, PYTHON, Machine, machine
-from tests.services.storage.zfs_fuse import ZfsFuse
 
 SECTION = privsep.context.cfg_section
 NOBODY = 65534
@@ -113,7 +113,7 @@ def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, installation: P
 
         assert lab.driver.manage_snapshot(binding).name == managed
         with pytest.raises(errors.SourceNotFound):
-            lab.driver.rename(found.name, managed)
+            lab.driver.names().rename(found.name, managed)
 
         assert lab.names() == {managed}
         assert len(helper.helpers()) == 1
@@ -132,7 +132,7 @@ def test_snapshot_in_a_folder_that_root_does_not_own_is_listed_as_unusable_and_n
         with pytest.raises(errors.Unusable, match="owner of the folder"):
             lab.driver.manage_snapshot(Binding(found.identity, found.name, "snapshots/snapshot-1"))
         with pytest.raises(errors.BackendPermission, match="owner of its folder"):
-            lab.driver.rename(found.name, "snapshots/snapshot-1")
+            lab.driver.names().rename(found.name, "snapshots/snapshot-1")
 
         assert lab.names() == {"snapshots/daily"}
 

@@ -10,10 +10,10 @@ import pytest
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from snapmanage.testing.services.process import installed
+from snapmanage.testing.services.storage.zfs_fuse import ZfsFuse
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.zfs import zfs_lab
 from tests.services.guests.machine import COMMAND, HELPER, PYTHON, REPOSITORY, USER, machine
-from tests.services.storage.zfs_fuse import ZfsFuse
 
 LVM = "snapmanage.drivers.lvm.driver.LvmDriver"
 BTRFS = "snapmanage.drivers.btrfs.driver.BtrfsDriver"

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,6 +20,7 @@ from tests.services.storage import qemu
 SIZE = 1024**2
 TOPS = ("disk.qcow2", "branch.qcow2")
 FILES = {"base.img", "middle.qcow2", *TOPS}
+T = TypeVar("T")
 OLD, NEW = "middle.qcow2", "snapshot-1.qcow2"
 
 
@@ -96,7 +97,14 @@ def hidden_names(folder: Path) -> set[str]:
 def before_each_step(action: Callable[[str], None]) -> Iterator[None]:
     """Call `action` with the name of each step that changes the disk, right before the step."""
     with pytest.MonkeyPatch.context() as patch:
-        for owner, name in ((os, "link"), (os, "fsync"), (os, "rename"), (os, "unlink"), (qemu_img, "rebase")):
+        for owner, name in (
+            (os, "link"),
+            (os, "fsync"),
+            (os, "fdatasync"),
+            (os, "rename"),
+            (os, "unlink"),
+            (qemu_img, "rebase"),
+        ):
             patch.setattr(owner, name, _with_action_before(getattr(owner, name), name, action))
         yield
 
@@ -109,7 +117,7 @@ def _with_action_before(step: Callable[..., Any], name: str, action: Callable[[s
     return act_and_step
 
 
-def kill_before(operation: Callable[[Binding], object], binding: Binding, step: int) -> bool:
+def kill_before(operation: Callable[[T], object], binding: T, step: int) -> bool:
     """Run the operation and kill the worker before a step; return False if there is no such step."""
     passed = itertools.count()
 

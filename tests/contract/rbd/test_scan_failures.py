@@ -15,9 +15,9 @@ from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.unreadable import ImageEntry
 from snapmanage.drivers.system import ceph_bindings
+from snapmanage.testing.services.storage.ceph import mon_command
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.rbd.helpers import DAILY, list_by_name
-from tests.services.storage.ceph import mon_command
 
 
 @pytest.fixture

@@ -3,16 +3,17 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Binding
+from snapmanage.drivers.rbd import raw
 from snapmanage.drivers.rbd.driver import RbdDriver
-from snapmanage.drivers.rbd.image import OpenImage
+from snapmanage.testing.services.storage.ceph import mon_command
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.rbd.helpers import DAILY, MANAGED, bind
-from tests.services.storage.ceph import mon_command
 
 LONGEST_WAIT_SECONDS = 60
 
@@ -95,13 +96,13 @@ def test_rename_that_finishes_after_its_timeout_counts_as_done(
     lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binding = bind(driver)
-    rename = OpenImage.rename
+    rename = raw.rename_snapshot
 
-    def freeze_and_rename(image: OpenImage, old: str, new: str) -> None:
+    def freeze_and_rename(*arguments: Any) -> None:
         lab.ceph.osd.freeze()
-        rename(image, old, new)
+        rename(*arguments)
 
-    monkeypatch.setattr(OpenImage, "rename", freeze_and_rename)
+    monkeypatch.setattr(raw, "rename_snapshot", freeze_and_rename)
     with pytest.raises(errors.BackendUnavailable):
         driver.manage_snapshot(binding)
     monkeypatch.undo()
@@ -113,16 +114,17 @@ def test_rename_that_finishes_after_its_timeout_counts_as_done(
 
 def test_blocklisted_client_connects_again(lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     binding = bind(driver)
-    rename = OpenImage.rename
+    rename = raw.rename_snapshot
 
-    def blocklist_and_rename(image: OpenImage, old: str, new: str) -> None:
-        [watcher] = image.image.watchers_list()
+    def blocklist_and_rename(ioctx: Any, *arguments: Any) -> None:
+        with lab.rbd.Image(ioctx, "image-1") as image:
+            [watcher] = image.watchers_list()
         with lab.ceph.connected() as cluster:
             mon_command(cluster, "osd blocklist", blocklistop="add", addr=watcher["addr"])
             mon_command(cluster, "osd blocklist ls")
-        rename(image, old, new)
+        rename(ioctx, *arguments)
 
-    monkeypatch.setattr(OpenImage, "rename", blocklist_and_rename)
+    monkeypatch.setattr(raw, "rename_snapshot", blocklist_and_rename)
     with pytest.raises(errors.BackendUnavailable):
         driver.manage_snapshot(binding)
     monkeypatch.undo()

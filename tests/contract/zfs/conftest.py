@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from snapmanage.testing.services.storage.zfs_fuse import ZfsFuse
 from tests.contract.labs.zfs import ZfsLab, zfs_lab
-from tests.services.storage.zfs_fuse import ZfsFuse
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendObject, Unsafe, refuse_unsafe
+from snapmanage.core.backend import BackendObject, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.zfs import scan
 from snapmanage.drivers.zfs.driver import ZfsDriver
@@ -78,5 +78,5 @@ def test_object_without_usable_properties_is_unusable_and_the_others_are_listed(
         "tank/v/disk": (None, 7, {"type": "volume"}),
     }
     assert set(driver.locate((), {"tank/v@odd"})) == {BackendObject("tank/v@odd", "")}
-    with pytest.raises(errors.BackendError):
-        driver.look("tank/v@odd")
+    with pytest.raises(errors.BackendError, match="'tank/v@odd' can't be read"):
+        driver.manage_snapshot(Binding("5-9-7", "tank/v@odd", "tank/v@managed"))

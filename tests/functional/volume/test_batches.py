@@ -20,13 +20,22 @@ NAMES = [f"volume-1-snapshot-{number}" for number in range(1, NUMBER + 1)]
 
 
 class BatchFakeDriver(FakeDriver):
-    """A fake backend that takes many renames at once; `sizes` holds the sizes of its batches."""
+    """A fake backend that takes many renames at once; `sizes` holds the sizes of its batches.
+
+    It has no answer to renames of the objects `unanswered`.
+    """
 
     batch_calls = 1
 
     def __init__(self) -> None:
         super().__init__(fake_volumes=2, fake_snapshots=NUMBER)
         self.sizes: list[int] = []
+        self.unanswered: set[str] = set()
+
+    def rename(self, old: str, new: str) -> None:
+        if old in self.unanswered:
+            raise errors.BackendUnavailable("the backend did not answer")
+        super().rename(old, new)
 
     def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
         self.sizes.append(len(bindings))
@@ -59,6 +68,23 @@ def test_backlog_is_managed_in_few_batches_and_each_snapshot_has_its_events(
     assert len(driver.sizes) < NUMBER / 2
     for each in requested:
         assert world.audited_events(each, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+
+
+def test_object_for_which_the_backend_has_no_answer_costs_no_other_operation_an_attempt(
+    world: World, driver: BatchFakeDriver
+) -> None:
+    volume = world.register_volume()
+    driver.unanswered = set(NAMES[1:4])
+    with world.hang_at("rename") as first:
+        requested = [world.request_manage(volume, NAMES[0])]
+        first.reached()
+        requested += [world.request_manage(volume, name) for name in NAMES[1:10]]
+        until(lambda: world.record(requested[-1]).backend_id, "the last to be found")
+
+    good = [requested[0], *requested[4:]]
+    assert {world.await_settled(each)["status"] for each in good} == {"available"}
+    assert {world.record(each).attempt for each in good} == {1}
+    until(lambda: all(world.record(each).reason for each in requested[1:4]), "the failures of the others")
 
 
 class Gates:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from snapmanage.drivers.btrfs import lookup, search, snapper, trees
 from snapmanage.drivers.btrfs import paths as subvolume_paths
-from snapmanage.drivers.btrfs import search, snapper, trees
 from tests.fuzz.hostile import NUMBERS, bounded, damaged, fuzz
 from tests.unit.drivers.btrfs.test_snapper import FILES
 from tests.unit.drivers.btrfs.test_trees import root
@@ -20,6 +20,8 @@ Item = tuple[int, tuple[int, int, int], bytes]
 
 BACKREF = struct.pack("<QQH", 256, 1, 5) + b"daily"
 REFERENCE = struct.pack("<QH", 1, 3) + b"dir"
+ENTRY = struct.pack("<QBQQHHB", 256, 132, 2**64 - 1, 7, 0, 5, 2) + b"daily"
+LOW, HIGH = struct.unpack("<QQ", b"p" * 16)
 SUBVOLUMES = (5, 256, 257, 300)
 NUMBER = st.sampled_from((*SUBVOLUMES, *NUMBERS))
 ITEMS = st.one_of(
@@ -27,6 +29,8 @@ ITEMS = st.one_of(
     st.tuples(st.just(1), st.tuples(NUMBER, st.just(144), NUMBER), damaged(BACKREF)),
     st.tuples(st.just(1), st.tuples(st.just(2**64 - 5), st.just(48), NUMBER), st.binary(max_size=8)),
     st.tuples(NUMBER, st.tuples(NUMBER, st.just(12), NUMBER), damaged(REFERENCE)),
+    st.tuples(NUMBER, st.tuples(NUMBER, st.just(84), st.just(lookup.name_hash(b"daily"))), damaged(ENTRY)),
+    st.tuples(st.just(9), st.tuples(st.just(LOW), st.just(251), st.just(HIGH)), damaged(struct.pack("<Q", 256))),
     st.tuples(st.just(8), st.tuples(st.just(0), st.sampled_from((240, 242)), NUMBER), damaged(bytes(40))),
 )
 PATHS = st.dictionaries(NUMBER, st.sampled_from((b"a", b"a/b", b"\xff\n", errno.ENOENT, errno.ENAMETOOLONG, errno.EIO)))
@@ -62,6 +66,24 @@ def test_trees_of_any_items_are_read_or_refused(items: list[Item], paths: dict[i
             patch.setattr("time.sleep", lambda seconds: None)
             _, found = trees.read(folder)
             assert len({each.number for each in found}) == len(found)
+    finally:
+        os.close(folder)
+
+
+@fuzz(items=st.lists(ITEMS, max_size=8), paths=PATHS)
+def test_lookup_in_any_items_finds_a_subvolume_or_is_refused(items: list[Item], paths: dict[int, Any]) -> None:
+    kernel = Kernel(items, paths)
+    folder = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        with pytest.MonkeyPatch.context() as patch, bounded((items, paths), OSError, lookup.Unclear):
+            for module in (trees, subvolume_paths, search, lookup):
+                patch.setattr(module, "search", kernel.search)
+            patch.setattr(lookup, "directory_path", kernel.directory_path)
+            patch.setattr("time.sleep", lambda seconds: None)
+            made = lookup.Lookup(folder)
+            for each in made.named(["daily"]).values() if made.here is not None else ():
+                if each.parent_identity:
+                    assert made.identified(each.parent_identity).identity == each.parent_identity
     finally:
         os.close(folder)
 

@@ -1,12 +1,15 @@
 """Renames of many objects at once: one look serves all, and one object's trouble is its own."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.drivers import batch, renaming
-from snapmanage.drivers.batch import Progress
+from snapmanage.drivers.batch import NotTried, Progress
 from snapmanage.drivers.fake import FakeDriver
+from snapmanage.drivers.renaming import Move
 
 Result = BackendSnapshot | errors.SnapmanageError
 
@@ -161,7 +164,24 @@ class Checking:
         return name not in self.replaced
 
 
-def test_object_that_is_another_one_by_now_is_not_renamed(driver: FakeDriver, bindings: list[Binding]) -> None:
+class CheckingInOneCall:
+    """A renamer that checks an identity in the call that renames."""
+
+    def __init__(self, driver: FakeDriver, replaced: set[str]) -> None:
+        self.look = driver.look
+        self.rename = driver.rename
+        self.replaced = replaced
+
+    def rename_if_still(self, old: str, new: str, identity: str) -> None:
+        if old in self.replaced:
+            raise errors.SourceNotFound("another object has the name")
+        self.rename(old, new)
+
+
+@pytest.mark.parametrize("renamer", [Checking, CheckingInOneCall])
+def test_object_that_is_another_one_by_now_is_not_renamed(
+    renamer: type[Checking] | type[CheckingInOneCall], driver: FakeDriver, bindings: list[Binding]
+) -> None:
     steps = steps_of(driver)
 
     def take_the_second(step: str) -> None:
@@ -171,7 +191,7 @@ def test_object_that_is_another_one_by_now_is_not_renamed(driver: FakeDriver, bi
 
     driver.hook = take_the_second
 
-    results = renaming.manage_many(Checking(driver, {bindings[1].original_name}), bindings[:2])
+    results = renaming.manage_many(renamer(driver, {bindings[1].original_name}), bindings[:2])
 
     assert names(results) == [bindings[0].managed_name, errors.SourceNotFound]
     assert steps.count("rename") == 1
@@ -212,7 +232,7 @@ def test_backend_that_stops_to_answer_is_not_asked_for_each_of_the_rest(
 
     results = renaming.manage_many(driver, bindings)
 
-    assert names(results) == [bindings[0].managed_name, *[errors.BackendUnavailable] * 4]
+    assert names(results) == [bindings[0].managed_name, errors.BackendUnavailable, *[NotTried] * 3]
     assert steps.count("rename") == 2
 
 
@@ -235,3 +255,33 @@ def test_progress_of_a_batch_is_reported(driver: FakeDriver, bindings: list[Bind
         renaming.manage_many(driver, bindings)
 
     assert seen == list(enumerate(bindings, 1))
+
+
+class StepwiseDriver(FakeDriver):
+    """A driver that renames many at once, except for `broken`."""
+
+    broken = ""
+
+    def rename_many(self, moves: Sequence[Move]) -> list[errors.SnapmanageError | None]:
+        self.asked = [(each.old, each.new) for each in moves]
+        return [self._failure(each) for each in moves]
+
+    def _failure(self, move: Move) -> errors.SnapmanageError | None:
+        if move.old == self.broken:
+            return errors.BackendBusy("it is busy")
+        self.rename(move.old, move.new)
+        return None
+
+
+def test_renamer_of_many_gets_the_moves_that_are_due_and_each_end_is_judged() -> None:
+    driver = StepwiseDriver(fake_volumes=1, fake_snapshots=4)
+    gone, first, broken, last = bindings = [
+        Binding(found.identity, found.name, f"managed-{found.name}") for found in driver.list_snapshots()
+    ]
+    driver.remove(gone.original_name)
+    driver.broken = broken.original_name
+
+    results = renaming.manage_many(driver, bindings)
+
+    assert names(results) == [errors.SourceNotFound, first.managed_name, errors.BackendBusy, last.managed_name]
+    assert driver.asked == [(each.original_name, each.managed_name) for each in (first, broken, last)]

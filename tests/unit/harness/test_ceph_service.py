@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.storage.ceph import class_folder
+from snapmanage.testing.services.storage.ceph import class_folder
 
 
 @pytest.mark.parametrize("libraries", ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64"])

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.chaos.fleet.files import FileStorage
 from tests.chaos.fleet.invariants import Observed, longest_overdue, violations
-from tests.chaos.fleet.storage import Storage
 
 Row = dict[str, Any]
 VOLUME_ID = str(uuid.uuid4())
@@ -23,7 +23,7 @@ class World:
     """An idle deployment: `first` and `second` are managed, `unmanaged` is unmanaged again, `failed` is in error."""
 
     def __init__(self, folder: Path) -> None:
-        self.storage = Storage("storage-1@pool", folder / "storage")
+        self.storage = FileStorage("storage-1@pool", folder / "storage")
         self.snapshots: list[Row] = []
         self.events: list[Row] = []
         self.promises: dict[str, str] = {}
@@ -47,7 +47,7 @@ class World:
 
     def add_managed_snapshot(self, name: str) -> Row:
         row, source = self.add_record(name, "available"), self.storage.plant(name)
-        row["backend_id"] = f"{self.storage.inode_of(source)}-1700000000000000000"
+        row["backend_id"] = f"{self.storage.key_of(source)}-1700000000000000000"
         row["original_name"], row["backend_name"] = source, f"disk@snapshot-{row['id']}"
         row["size_gb"] = len(self.storage.planted)
         self.rename(source, row["backend_name"])
@@ -107,7 +107,7 @@ def test_file_that_disappears_while_the_storage_is_read_causes_no_failure(world:
     moving = world.storage.folder / "disk@moving"
     moving.symlink_to("gone")  # it is listed, like a file that a server renames a moment later, but can't be opened
 
-    assert world.storage.inode_of(moving.name) is None
+    assert world.storage.key_of(moving.name) is None
     assert violations(world.observed, world.promises) == []
 
 
@@ -201,7 +201,7 @@ def rename_without_request(world: World) -> None:
 def omit_the_rename(world: World) -> None:
     row = world.add_record("never", "available")
     source = world.storage.plant("never")
-    row |= {"backend_id": f"{world.storage.inode_of(source)}-1", "backend_name": "disk@x", "original_name": source}
+    row |= {"backend_id": f"{world.storage.key_of(source)}-1", "backend_name": "disk@x", "original_name": source}
     world.announce(row, "manage.start", "manage.end")
 
 
@@ -371,4 +371,4 @@ def test_unused_storages_release_their_inotify_instances(tmp_path: Path) -> None
     at_once = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
 
     for number in range(min(at_once, 1000) + 1):
-        assert Storage("storage-1@pool", tmp_path / str(number)).renames() == {}
+        assert FileStorage("storage-1@pool", tmp_path / str(number)).renames() == {}

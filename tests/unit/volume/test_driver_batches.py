@@ -165,6 +165,22 @@ def test_only_the_operation_that_hangs_is_abandoned_and_the_others_are_carried_o
     pool.stop()
 
 
+def test_operation_that_the_driver_has_not_tried_is_carried_out_by_a_further_call() -> None:
+    claimed, sizes, answers = [find() for _ in range(3)], list[int](), list[Answer]()
+
+    def work(batch: Sequence[Claimed]) -> list[Answer | None]:
+        sizes.append(len(batch))
+        return [Outcome(batch[0].record), *[None] * (len(batch) - 1)]
+
+    pool = DriverPool("driver", Limits(1, 1, batch=3), work, answers.append)
+    pool.submit(claimed)
+    until(lambda: len(answers) == 3, "the answers of all")
+
+    assert [answer.record for answer in answers] == [each.record for each in claimed]
+    assert sizes == [3, 2, 1]
+    pool.stop()
+
+
 def test_all_operations_of_a_batch_are_abandoned_if_the_driver_hangs_before_the_first(driver: PausedDriver) -> None:
     claimed = [find() for _ in range(3)]
     driver.submit(*claimed)

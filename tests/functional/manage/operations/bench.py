@@ -62,6 +62,7 @@ class Bench:
     def carry_out_step(self, claimed: Claimed) -> Resolution | Outcome:
         """Do the driver's next step."""
         [answer] = steps.carry_out(self.driver, [claimed], self.app.rules.name_template)
+        assert answer is not None
         return answer
 
     def resolve(self, claimed: Claimed) -> list[Snapshot]:

@@ -73,9 +73,12 @@ def test_size_is_known_only_from_completed_counts_of_referenced_data(
         ((0, 240, 0), struct.pack("<QQQQ", 1, 7, flags, 0)),
         ((0, 242, 256), struct.pack("<QQQQQ", 7, referenced, 4096, 0, 0)),
     ]
-    monkeypatch.setattr(search, "search", lambda *_: iter(items))
+    monkeypatch.setattr(
+        search, "search", lambda fd, tree, first, last: (each for each in items if first <= each[0] <= last)
+    )
 
     assert quotas.counts(0) == counts
+    assert {number: count for number in (256, 257) if (count := quotas.count(0, number))} == counts
 
 
 @pytest.mark.parametrize("length", [0, 17])

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from snapmanage import errors
+from snapmanage.drivers.batch import Progress, reported, working_on
 from snapmanage.drivers.system.deadline import MOST_HUNG, BoundedCalls, within
 from snapmanage.testing.waiting import until
 
@@ -62,3 +63,30 @@ def answered(calls: BoundedCalls) -> bool:
         return calls.within(LONG, "answering", lambda: 42) == 42
     except errors.BackendUnavailable:
         return False
+
+
+def test_each_entry_of_a_batch_has_the_whole_time_and_counts_for_the_callers_progress() -> None:
+    progress, entries = Progress(), ["first", "second", "third"]
+
+    def work() -> str:
+        for entry in entries:
+            working_on(entry)
+            threading.Event().wait(0.4)
+        return "done"
+
+    with reported(progress):
+        assert BoundedCalls().within_each(1, "working", work) == "done"
+    assert (progress.begun, progress.current) == (3, "third")
+
+
+def test_batch_is_abandoned_if_one_entry_hangs() -> None:
+    release = threading.Event()
+
+    def hang_at_the_second() -> None:
+        working_on("first")
+        working_on("second")
+        release.wait(LONG)
+
+    with pytest.raises(errors.BackendUnavailable, match="working took longer than"):
+        BoundedCalls().within_each(0.01, "working", hang_at_the_second)
+    release.set()

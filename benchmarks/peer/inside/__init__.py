@@ -1,0 +1,1 @@
+"""Programs that run in Cinder's own environment, which lacks snapmanage: they import Cinder only."""
