@@ -5,7 +5,8 @@ backend costs more than the step itself: `lvs` reads a whole volume group, even 
 works as before; the functions of this module call its methods for one object in a loop.
 
 Every method returns a list as long as its argument and in its order, of results or of errors: an error concerns that
-entry alone. An error that is raised counts for every entry of the batch. The caller bounds the number of entries.
+entry alone. An error of snapmanage that is raised counts for every entry of the batch. After any other exception, or a
+list of another length, the worker calls the method for each entry alone. The caller bounds the number of entries.
 
 A method that works on one entry after the other calls `working_on` before each. An operator then sees the positions of
 the operations in the batch, and `driver_timeout_seconds` limits each entry instead of the whole batch.

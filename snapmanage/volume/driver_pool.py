@@ -50,7 +50,7 @@ class Call:
     def hung_and_others(self) -> tuple[list[Claimed], list[Claimed]]:
         """Return the operation on which the driver hangs, and the others; all operations if it reports none."""
         current = self.progress.current
-        hung = [each for each in self.claimed if current is not None and steps.entry(each) == current]
+        hung = [each for each in self.claimed if steps.concerns(each, current)]
         return hung or list(self.claimed), [each for each in self.claimed if hung and each not in hung]
 
     def positions(self) -> dict[str, tuple[int, int]]:
@@ -138,6 +138,7 @@ class DriverPool:
         hung, others = call.hung_and_others()
         for each in others:
             self._waiting.add(each)
+        self._changed.notify(len(others))
         return hung
 
     def _start_missing_threads(self) -> None:

@@ -18,6 +18,7 @@ from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import as_storable, storable
 from snapmanage.drivers import batch
 from snapmanage.drivers.batch import Asked, NotTried
+from snapmanage.drivers.progress import working_on
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
@@ -63,6 +64,17 @@ def entry(claimed: Claimed) -> Asked | Binding | Reference | None:
     if isinstance(record, Snapshot):
         return Asked(record.reference, claimed.volume.backend_name if claimed.volume else None)
     return record.reference
+
+
+def concerns(claimed: Claimed, reported: object) -> bool:
+    """Return whether an entry that a driver reports as its current one belongs to an operation.
+
+    A driver that follows an object to another place, or renews its identity, reports another binding of the object.
+    """
+    own = entry(claimed)
+    if isinstance(own, Binding) and isinstance(reported, Binding):
+        return own.identity == reported.identity or own.managed_name == reported.managed_name
+    return own is not None and own == reported
 
 
 def carry_out(
@@ -179,14 +191,27 @@ def _answers(
     entries: Sequence[Any],
     claimed: Sequence[Claimed],
 ) -> Sequence[Any]:
-    """Return the driver's answer for each entry; an error of the whole call is the answer for all."""
+    """Return the driver's answer for each entry; an error of the whole call is the answer for all.
+
+    If a call for several fails unexpectedly, call the driver for each entry alone: a defect that one entry uncovers
+    must not fail the others.
+    """
     try:
         return call(driver, entries) if entries else ()
     except errors.SnapmanageError as error:
         return [error] * len(entries)
     except Exception:
         LOG.exception(UNEXPECTED, fields(claimed[0].record, operations=len(claimed)))
-        return [_unexpected()] * len(entries)
+        if len(entries) == 1:
+            return [_unexpected()]
+    return [answer for each in entries for answer in _answer_alone(driver, call, each, claimed)]
+
+
+def _answer_alone(
+    driver: Driver, call: Callable[[Driver, Sequence[Any]], Sequence[Any]], alone: Any, claimed: Sequence[Claimed]
+) -> Sequence[Any]:
+    working_on(alone)
+    return _answers(driver, call, [alone], [each for each in claimed if entry(each) == alone])
 
 
 def _answered(

@@ -22,7 +22,8 @@ NAMES = [f"volume-1-snapshot-{number}" for number in range(1, NUMBER + 1)]
 class BatchFakeDriver(FakeDriver):
     """A fake backend that takes many renames at once; `sizes` holds the sizes of its batches.
 
-    It has no answer to renames of the objects `unanswered`.
+    It has no answer to renames of the objects `unanswered`. `defects` are its defects by the names of the objects that
+    uncover them.
     """
 
     batch_calls = 1
@@ -31,6 +32,7 @@ class BatchFakeDriver(FakeDriver):
         super().__init__(fake_volumes=2, fake_snapshots=NUMBER)
         self.sizes: list[int] = []
         self.unanswered: set[str] = set()
+        self.defects: dict[str, str] = {}
 
     def rename(self, old: str, new: str) -> None:
         if old in self.unanswered:
@@ -39,7 +41,11 @@ class BatchFakeDriver(FakeDriver):
 
     def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
         self.sizes.append(len(bindings))
-        return renaming.manage_many(self, bindings)
+        uncovered = [self.defects[each.original_name] for each in bindings if each.original_name in self.defects]
+        if "raises" in uncovered:
+            raise ValueError("a defect")
+        managed = renaming.manage_many(self, bindings)
+        return managed[1:] if uncovered else managed
 
 
 @pytest.fixture
@@ -140,3 +146,22 @@ def test_long_batch_of_renames_delays_no_search_of_another_project(world: World)
         until(lambda: world.record(late).backend_id, "the snapshot of the other project to be found")
     until(lambda: other.snapshot(late)["status"] == "available", "it to be available")
     other.close()
+
+
+@pytest.mark.parametrize("defect", ["raises", "returns-too-few"])
+def test_object_that_uncovers_a_defect_of_the_driver_fails_no_other_operation(
+    world: World, driver: BatchFakeDriver, defect: str
+) -> None:
+    volume = world.register_volume()
+    driver.defects = {NAMES[2]: defect}
+    with world.hang_at("rename") as first:
+        requested = [world.request_manage(volume, NAMES[0])]
+        first.reached()
+        requested += [world.request_manage(volume, name) for name in NAMES[1:6]]
+        until(lambda: world.record(requested[-1]).backend_id, "the last to be found")
+
+    good = [*requested[:2], *requested[3:]]
+    assert {world.await_settled(each)["status"] for each in good} == {"available"}
+    assert {world.record(each).attempt for each in good} == {1}
+    assert 5 in driver.sizes
+    until(lambda: world.record(requested[2]).reason, "the failure of the other")

@@ -2,16 +2,18 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
+from snapmanage.core.backend import Binding
 from snapmanage.core.records import Operation, Requester
 from snapmanage.drivers.progress import working_on
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome
 from snapmanage.testing.waiting import until
 from snapmanage.volume import steps
-from snapmanage.volume.driver_pool import Answer, DriverPool, Limits
+from snapmanage.volume.driver_pool import HUNG_POOLS, Answer, DriverPool, Limits
 from tests import examples
 from tests.examples import new_id
 
@@ -187,3 +189,54 @@ def test_all_operations_of_a_batch_are_abandoned_if_the_driver_hangs_before_the_
     driver.wait_for_calls(1)
 
     assert driver.pool.abandon(0) == claimed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"original_name": "new-folder/daily", "managed_name": "new-folder/managed"}, {"identity": "renewed"}],
+    ids=["moved", "with-a-new-form-of-its-identity"],
+)
+def test_only_the_operation_of_a_hanging_object_is_abandoned_under_other_names_or_another_identity(
+    changes: dict[str, str],
+) -> None:
+    claimed, begun, released = [unmanage() for _ in range(3)], threading.Event(), threading.Event()
+
+    def work(batch: Sequence[Claimed]) -> list[Answer]:
+        binding = steps.entry(batch[0])
+        assert isinstance(binding, Binding)
+        working_on(replace(binding, **changes))
+        begun.set()
+        released.wait(60)
+        return [Outcome(each.record) for each in batch]
+
+    pool = DriverPool("driver", Limits(1, 1, batch=3), work, lambda answer: None)
+    pool.submit(claimed)
+    begun.wait(60)
+
+    assert pool.abandon(0) == [claimed[0]]
+    pool.stop()
+    released.set()
+
+
+def test_idle_thread_carries_out_the_others_of_a_hanging_batch_if_too_many_threads_hang_for_another_one() -> None:
+    threads, released, begun, answers = 2, threading.Event(), list[Claimed](), list[Answer]()
+    hanging, other = [find() for _ in range(HUNG_POOLS * threads)], find()
+
+    def work(batch: Sequence[Claimed]) -> list[Answer]:
+        for each in batch:
+            working_on(steps.entry(each))
+            begun.append(each)
+            if each in hanging:
+                released.wait(60)
+        return [Outcome(each.record) for each in batch]
+
+    pool = DriverPool("driver", Limits(threads, 1, batch=2), work, answers.append)
+    for batch in [*([each] for each in hanging[:-1]), [hanging[-1], other]]:
+        pool.submit(batch)
+        until(lambda batch=batch: batch[0] in begun, "the operation to hang")  # type: ignore[misc]
+        assert pool.abandon(0) == [batch[0]]
+
+    until(lambda: answers, "the answer of the other operation")
+    assert answers == [Outcome(other.record)]
+    pool.stop()
+    released.set()
