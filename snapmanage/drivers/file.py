@@ -29,6 +29,7 @@ import os
 import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from oslo_config import cfg
@@ -37,8 +38,8 @@ from snapmanage import crash, errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
-from snapmanage.drivers import renaming
-from snapmanage.drivers.batch import Asked, attempt_each, raise_or_return
+from snapmanage.drivers import relocation, renaming
+from snapmanage.drivers.batch import Asked, attempt_each, raise_or_return, working_on
 from snapmanage.drivers.system import files, permissions, syscalls, times
 from snapmanage.drivers.system.files import is_valid_name, translated_errors
 
@@ -85,14 +86,14 @@ class FileDriver:
 
     def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
         with files.opened_directory(self._directory) as fd:
-            return attempt_each(lambda each: self._found_snapshot(fd, each.reference), asked)
+            return attempt_each(partial(self._found_snapshot, fd), asked)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         return raise_or_return(*self.find_volumes([reference]))
 
     def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
         with files.opened_directory(self._directory) as fd:
-            return attempt_each(lambda each: self._found_volume(fd, each), references)
+            return attempt_each(partial(self._found_volume, fd), references)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with files.opened_directory(self._directory) as fd:
@@ -121,28 +122,26 @@ class FileDriver:
 
     def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
         with files.opened_directory(self._directory) as fd:
-            ends = renaming.unmanage_many(_OpenDirectory(fd), bindings)
-            moved = self._unmanage_moved(fd, [each for each, end in zip(bindings, ends, strict=True) if end is False])
-            ends = [moved.get(each, True) if end is False else end for each, end in zip(bindings, ends, strict=True)]
+            unmanage, relocate = partial(renaming.unmanage_many, _OpenDirectory(fd)), partial(self._relocated, fd)
+            ends, _ = relocation.unmanage_everywhere(bindings, unmanage, relocate)
             self._sync(fd, ends)
             return [end if isinstance(end, errors.SnapmanageError) else None for end in ends]
 
-    def _unmanage_moved(self, fd: int, bindings: Sequence[Binding]) -> dict[Binding, bool | errors.SnapmanageError]:
-        """Unmanage the snapshots that were renamed along with their volume; return their ends."""
-        if not bindings:
-            return {}
+    def _relocated(self, fd: int, bindings: Sequence[Binding]) -> dict[Binding, Binding]:
+        """Return the snapshots that were renamed along with their volume, with their present names."""
         located = files.locate(fd, self._directory, {each.identity for each in bindings}, ())
-        places = {each: renaming.relocated(each, located, "@", str.partition) for each in bindings}
-        moved = {each: to for each, to in places.items() if to}
-        return dict(zip(moved, renaming.unmanage_many(_OpenDirectory(fd), list(moved.values())), strict=True))
+        found = {each: relocation.relocated(each, located, "@", str.partition) for each in bindings}
+        return {each: present for each, present in found.items() if present}
 
-    def _found_snapshot(self, fd: int, reference: Reference) -> BackendSnapshot:
-        name, found = self._regular_file(fd, reference, errors.NotASnapshot)
+    def _found_snapshot(self, fd: int, asked: Asked) -> BackendSnapshot:
+        working_on(asked)
+        name, found = self._regular_file(fd, asked.reference, errors.NotASnapshot)
         if not _volume_name(name):
             raise errors.NotASnapshot(f"{name!r} is not a snapshot: its name must have the form VOLUME@NAME")
         return _describe(fd, name, found, files.status(fd, _volume_name(name)))
 
     def _found_volume(self, fd: int, reference: Reference) -> BackendVolume:
+        working_on(reference)
         name, found = self._regular_file(fd, reference, errors.NotAVolume)
         if "@" in name:
             raise errors.NotAVolume(f"{name!r} is not a volume: the name of a volume has no @")

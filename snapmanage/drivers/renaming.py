@@ -12,16 +12,17 @@ had been unmanaged meanwhile, it now has the managed name while it is unmanaged.
 unchanged, so it can be managed again, or renamed by hand.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
 from snapmanage import crash, errors
-from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Unsafe, refuse_unsafe
+from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.crash import Point
 from snapmanage.drivers.batch import NotTried, raise_or_return
 from snapmanage.drivers.progress import working_on
+from snapmanage.drivers.relocation import relocated
 
 __all__ = ["Move", "Renamer", "manage", "manage_many", "relocated", "unmanage", "unmanage_many"]
 
@@ -101,26 +102,6 @@ def unmanage_many(names: Renamer, bindings: Sequence[Binding]) -> list[bool | er
     """Rename each object back to its `original_name`; return the result of `unmanage` for each, or its error."""
     moves = [Move(each, each.managed_name, each.original_name) for each in bindings]
     return _carry_out(names, moves, _finished_unmanage, _end_of_unmanage)
-
-
-def relocated(
-    binding: Binding,
-    located: Iterable[BackendObject],
-    separator: str,
-    split: Callable[[str, str], tuple[str, str, str]] = str.rpartition,
-) -> Binding | None:
-    """Return the binding with the names of the object's present place; None where no object fits.
-
-    The whole name of an object called `VOLUME@NAME` or `FOLDER/NAME` changes with its volume or folder. If the part
-    after the separator is still that of the managed name, the object still has to be unmanaged. `split` is
-    `str.partition` where NAME may contain the separator.
-    """
-    original, managed = (split(name, separator)[2] for name in (binding.original_name, binding.managed_name))
-    for each in located:
-        place, _, last = split(each.name, separator)
-        if each.identity == binding.identity and last == managed and each.name != binding.managed_name:
-            return Binding(binding.identity, f"{place}{separator}{original}" if place else original, each.name)
-    return None
 
 
 def _carry_out(

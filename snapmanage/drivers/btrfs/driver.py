@@ -40,7 +40,8 @@ can still give the name to another subvolume. The look after the batch notices i
 """
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
@@ -48,7 +49,7 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import renaming
+from snapmanage.drivers import relocation, renaming
 from snapmanage.drivers.batch import Asked, raise_or_return
 from snapmanage.drivers.btrfs import objects, paths, privileged
 from snapmanage.drivers.btrfs.names import Names
@@ -147,14 +148,9 @@ class BtrfsDriver:
 
     def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
         names = self.names(bindings)
-        ends = dict(enumerate(renaming.unmanage_many(names, bindings)))
-        present = dict(enumerate(bindings))
-        if without_names := [number for number, end in ends.items() if end is False]:
-            # A folder on the way to them may have been renamed.
-            moved = self._moved({number: present[number] for number in without_names})
-            present |= moved
-            ends |= zip(moved, renaming.unmanage_many(names, list(moved.values())), strict=True)
-        synced = names.synced(list(ends.values()), [each.original_name for each in present.values()])
+        unmanage = partial(renaming.unmanage_many, names)
+        ends, present = relocation.unmanage_everywhere(bindings, unmanage, self._relocated)
+        synced = names.synced(ends, [each.original_name for each in present])
         # Of a snapshot that is gone, the folder may be gone too.
         failures = [each if isinstance(each, errors.SnapmanageError) else None for each in synced]
         return [None if isinstance(each, errors.SourceNotFound) else each for each in failures]
@@ -163,11 +159,11 @@ class BtrfsDriver:
         """Return the names in the folder, in order to change those of a batch."""
         return Names(self._folder, self._file_system, tuple(each.identity for each in bindings))
 
-    def _moved(self, bindings: Mapping[int, Binding]) -> dict[int, Binding]:
-        """Return the bindings whose objects are in another folder now, with their present names."""
-        located = self.locate({each.identity for each in bindings.values()}, ())
-        found = {number: renaming.relocated(each, located, "/") for number, each in bindings.items()}
-        return {number: each for number, each in found.items() if each and paths.is_valid_path(each.managed_name)}
+    def _relocated(self, bindings: Sequence[Binding]) -> dict[Binding, Binding]:
+        """Return the snapshots that are in another folder now, such as a renamed one, with their present names."""
+        located = self.locate({each.identity for each in bindings}, ())
+        found = {each: relocation.relocated(each, located, "/") for each in bindings}
+        return {each: to for each, to in found.items() if to and paths.is_valid_path(to.managed_name)}
 
     def _find(
         self, references: Sequence[Reference], beginnings: tuple[str, ...], described: Callable[[Member], T]

@@ -104,6 +104,9 @@ class LockedDirectory:
         hidden = links.recover(self.directory)
         failures = {move: hidden[name] for move in moves for name in (move.old, move.new) if name in hidden}
         moved = [each for each in dict.fromkeys(moves) if each not in failures and self._has_new_name(each)]
+        if moved:
+            # The dead worker may not have written its last steps to disk.
+            self._sync()
         interrupted = [
             each
             for each in moved

@@ -37,6 +37,7 @@ snapshot gets an old name in that time, it is renamed, and the report after the 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
@@ -44,7 +45,7 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import renaming
+from snapmanage.drivers import relocation, renaming
 from snapmanage.drivers.batch import Asked, attempt_each, raise_or_return
 from snapmanage.drivers.protocol import Section
 from snapmanage.drivers.zfs import unlisted
@@ -179,25 +180,15 @@ class ZfsDriver:
         return Renames(self._scanner, self._managed_suffix_length, self._delegated, self._deadline_seconds)
 
     def _unmanage(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
-        there = renaming.unmanage_many(self._renames(), bindings)
-        elsewhere = self._unmanage_elsewhere([each for each, end in zip(bindings, there, strict=True) if end is False])
-        ends = [elsewhere.get(each, True) if end is False else end for each, end in zip(bindings, there, strict=True)]
+        unmanage = partial(renaming.unmanage_many, self._renames())
+        ends, _ = relocation.unmanage_everywhere(bindings, unmanage, self._relocated)
         return [end if isinstance(end, errors.SnapmanageError) else None for end in ends]
 
-    def _unmanage_elsewhere(self, bindings: Sequence[Binding]) -> dict[Binding, bool | errors.SnapmanageError]:
-        """Unmanage objects that have neither name, since their dataset may have been renamed.
-
-        Return the ends of those that were found, and of all if the search fails.
-        """
-        if not bindings:
-            return {}
-        try:
-            located = self.locate({each.identity for each in bindings}, ())
-        except errors.SnapmanageError as failure:
-            return dict.fromkeys(bindings, failure)
-        places = {each: renaming.relocated(each, located, "@") for each in bindings}
-        moved = {each: to for each, to in places.items() if to and is_within(to.managed_name, self._dataset)}
-        return dict(zip(moved, renaming.unmanage_many(self._renames(), list(moved.values())), strict=True))
+    def _relocated(self, bindings: Sequence[Binding]) -> dict[Binding, Binding]:
+        """Return the snapshots whose dataset was renamed within the configured one, with their present names."""
+        located = self.locate({each.identity for each in bindings}, ())
+        found = {each: relocation.relocated(each, located, "@") for each in bindings}
+        return {each: to for each, to in found.items() if to and is_within(to.managed_name, self._dataset)}
 
     def _with_renewed(
         self, bindings: Sequence[Binding], call: Callable[[Sequence[Binding]], Sequence[T]]

@@ -15,6 +15,7 @@ from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked
 from snapmanage.drivers.file import FileDriver
+from snapmanage.drivers.progress import Progress, reported
 from snapmanage.drivers.system import syscalls
 from snapmanage.testing.contract.helpers import counted
 from snapmanage.testing.needs import require
@@ -173,6 +174,37 @@ def test_many_volumes_are_found_as_one_is(driver: FileDriver) -> None:
 
     assert [first, second] == [driver.find_volume(Reference.named(each)) for each in ("disk1.img", "disk2.img")]
     assert (type(snapshot), type(absent)) == (errors.NotAVolume, errors.SourceNotFound)
+
+
+def test_each_search_of_a_batch_is_reported_as_progress(driver: FileDriver) -> None:
+    snapshots, volumes = asked(*NAMES), [Reference.named(each) for each in ("disk1.img", "disk2.img")]
+    progress = Progress()
+
+    with reported(progress):
+        driver.find_snapshots(snapshots)
+        after_snapshots = progress.begun, progress.current
+        driver.find_volumes(volumes)
+
+    assert after_snapshots == (3, snapshots[-1])
+    assert (progress.begun, progress.current) == (5, volumes[-1])
+
+
+def test_failed_search_for_a_moved_snapshot_fails_no_other(
+    driver: FileDriver, folder: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str]
+) -> None:
+    bindings = bindings_of(driver, *NAMES)
+    driver.manage_snapshots(bindings)
+    (folder / bindings[1].managed_name).rename(folder / "moved.img@elsewhere")
+
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", fail)
+        unmanaged = driver.unmanage_snapshots(bindings)
+
+    assert [type(each) for each in unmanaged] == [type(None), errors.BackendUnavailable, type(None)]
+    assert steps[-1] == "fsync"
 
 
 def test_one_scan_finds_the_snapshots_that_were_renamed_with_their_volume(

@@ -15,7 +15,7 @@ from snapmanage.drivers.qcow2.directory import LOCK
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import commands, syscalls
 from snapmanage.testing.waiting import until
-from tests.contract.qcow2.chain import NEW, Chain, kill_before
+from tests.contract.qcow2.chain import NEW, Chain, before_each_step, kill_before
 
 
 @pytest.mark.parametrize("then", ["manage", "unmanage"])
@@ -113,3 +113,16 @@ def test_lock_counts_only_while_the_lock_file_has_its_name(chain: Chain) -> None
 
     assert len(locked_fds) == 2
     chain.check_managed()
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_steps_of_a_killed_worker_are_written_to_disk_before_another_step_relies_on_them(
+    chain: Chain, step: int
+) -> None:
+    binding, steps = chain.binding(), list[str]()
+    assert kill_before(chain.driver.manage_snapshot, binding, step)
+
+    with before_each_step(steps.append):
+        chain.driver.manage_snapshot(binding)
+
+    assert next(each for each in steps if each != "unlink") == "fsync"
