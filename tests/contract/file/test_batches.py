@@ -95,6 +95,13 @@ def test_batch_that_renames_nothing_makes_the_renames_of_a_dead_worker_durable(
     assert steps == ["fsync"] * 2
 
 
+def test_batch_of_failures_does_not_write_the_directory(driver: FileDriver, steps: list[str]) -> None:
+    gone = Binding("1-1", "disk1.img@gone", "disk1.img@managed")
+
+    assert outcomes(driver.manage_snapshots([gone])) == [errors.SourceNotFound]
+    assert steps == []
+
+
 def test_no_rename_is_done_as_long_as_the_directory_can_not_be_written(
     driver: FileDriver, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

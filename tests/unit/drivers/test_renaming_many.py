@@ -286,3 +286,34 @@ def test_renamer_of_many_gets_the_moves_that_are_due_and_each_end_is_judged() ->
 
     assert names(results) == [errors.SourceNotFound, first.managed_name, errors.BackendBusy, last.managed_name]
     assert driver.asked == [(each.original_name, each.managed_name) for each in (first, broken, last)]
+
+
+def test_look_after_the_renames_that_fails_replaces_no_refusal(driver: FakeDriver, bindings: list[Binding]) -> None:
+    driver.mark(bindings[0].original_name, Unsafe.IN_USE)
+    steps = list[str]()
+
+    def fail_at_the_second_look(step: str) -> None:
+        steps.append(step)
+        if steps.count("look") == 2:
+            raise errors.BackendUnavailable("the backend did not answer")
+
+    driver.hook = fail_at_the_second_look
+
+    assert names(renaming.manage_many(driver, bindings[:2])) == [errors.InUse, errors.BackendUnavailable]
+
+
+def test_old_names_are_looked_at_before_the_new_ones_so_that_no_rename_between_hides_an_object(
+    driver: FakeDriver, bindings: list[Binding], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = list[tuple[str, ...]](), driver.look
+
+    def noted_look(*names: str) -> object:
+        looks.append(names)
+        return look(*names)
+
+    monkeypatch.setattr(driver, "look", noted_look)
+
+    renaming.manage_many(driver, bindings[:2])
+
+    first, second = bindings[:2]
+    assert looks == [(first.original_name, second.original_name, first.managed_name, second.managed_name)] * 2

@@ -1,6 +1,7 @@
 """Batches of a driver that takes many at once: a lone operation goes at once, a backlog goes together."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -8,6 +9,8 @@ import pytest
 
 from snapmanage.core.backend import Binding
 from snapmanage.core.records import Operation, Requester
+from snapmanage.drivers.batch import Asked, NotTried
+from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.progress import working_on
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome
@@ -240,3 +243,54 @@ def test_idle_thread_carries_out_the_others_of_a_hanging_batch_if_too_many_threa
     assert answers == [Outcome(other.record)]
     pool.stop()
     released.set()
+
+
+def test_batch_that_moves_on_is_not_abandoned_however_long_it_takes() -> None:
+    claimed, begun, goes_on, released = [find() for _ in range(2)], *[threading.Event() for _ in range(3)]
+    late = threading.Event()
+
+    def work(batch: Sequence[Claimed]) -> list[Answer]:
+        begun.set()
+        goes_on.wait(60)
+        working_on(steps.entry(batch[0]))
+        late.set()
+        released.wait(60)
+        return [Outcome(each.record) for each in batch]
+
+    pool = DriverPool("driver", Limits(1, 1, batch=2), work, lambda answer: None)
+    pool.submit(claimed)
+    begun.wait(60)
+    started = time.monotonic()
+    until(lambda: time.monotonic() - started > 0.1, "the call to be older than the limit")
+    goes_on.set()
+    late.wait(60)
+
+    assert pool.abandon(time.monotonic() - started) == []
+    pool.stop()
+    released.set()
+
+
+def test_operation_that_has_waited_longest_goes_first_whatever_its_kind() -> None:
+    driver = PausedDriver(Limits(threads=1, calls_of_a_step=1, batch=4))
+    driver.submit(find())
+    driver.wait_for_calls(1)
+    first, second = unmanage(), find()
+    driver.submit(first, second)
+    driver.end(0)
+    driver.wait_for_calls(2)
+
+    assert driver.calls[1] == [first]
+    driver.close()
+
+
+class SilentDriver(FakeDriver):
+    """A driver that tries no entry of a batch."""
+
+    def find_snapshots(self, asked: Sequence[Asked]) -> list[NotTried]:
+        return [NotTried("the backend did not answer")] * len(asked)
+
+
+def test_every_operation_fails_if_the_driver_has_tried_none() -> None:
+    results = steps.carry_out(SilentDriver(), [find(), find()], "")
+
+    assert [type(each.error) for each in results if isinstance(each, Outcome)] == [NotTried, NotTried]

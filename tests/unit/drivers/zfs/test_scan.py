@@ -73,3 +73,13 @@ def test_absence_is_no_proof_if_a_signal_ended_the_command(monkeypatch: pytest.M
 
     with pytest.raises(errors.BackendUnavailable, match="deadline"):
         scanned(monkeypatch, zfs).named("tank/v@gone")
+
+
+def test_report_that_leaves_out_a_name_without_a_message_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SilentAboutDaily(FakeZfs):
+        def run(self, argv: Sequence[str], *_: object, **__: object) -> CompletedCommand:
+            completed = super().run([each for each in argv if each != "tank/v@daily"])
+            return completed._replace(exit_code=1)
+
+    with pytest.raises(errors.BackendError):
+        scanned(monkeypatch, SilentAboutDaily({})).named("tank/v@daily", "tank/v@weekly")
