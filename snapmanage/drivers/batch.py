@@ -11,16 +11,14 @@ A method that works on one entry after the other calls `working_on` before each.
 the operations in the batch, and `driver_timeout_seconds` limits each entry instead of the whole batch.
 """
 
-import threading
-import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
+from snapmanage.drivers.progress import working_on
 from snapmanage.drivers.protocol import Driver
 
 __all__ = ["Asked", "BatchDriver", "NotTried", "attempt_each", "raise_or_return", "working_on"]
@@ -63,59 +61,6 @@ class BatchDriver(Driver, Protocol):
 
     def unmanage_snapshots(self, bindings: Sequence[Binding]) -> Sequence[errors.SnapmanageError | None]:
         """Return None for each binding, or the error that `unmanage_snapshot` would raise."""
-
-
-@dataclass
-class Progress:
-    """How far a batch is; written by the threads of the driver, read by others.
-
-    `begun` counts the entries on which work has begun, `current` is the last of them, `moved_at` the monotonic time
-    at which it was begun. The progress of a part of a batch counts for the whole batch too, its `whole`.
-    """
-
-    whole: "Progress | None" = None
-    current: object = None
-    moved_at: float = field(default_factory=time.monotonic)
-    _begun: set[Hashable] = field(default_factory=set)
-
-    @property
-    def begun(self) -> int:
-        return len(self._begun)
-
-    def note(self, entry: Hashable) -> None:
-        """Note that work on an entry begins; a further call for an entry starts its time again, and doesn't count."""
-        self._begun.add(entry)
-        self.current, self.moved_at = entry, time.monotonic()
-        if self.whole is not None:
-            self.whole.note(entry)
-
-
-_THREAD = threading.local()
-
-
-@contextmanager
-def reported(progress: Progress | None) -> Iterator[None]:
-    """Let `working_on` write to `progress`, in this thread and inside the block."""
-    _THREAD.progress = progress
-    try:
-        yield
-    finally:
-        del _THREAD.progress
-
-
-def current_progress() -> Progress | None:
-    """Return the progress to which `working_on` writes in this thread; None outside of a batch.
-
-    A driver that works on a batch in further threads lets `working_on` write to it there, with `reported`.
-    """
-    progress: Progress | None = getattr(_THREAD, "progress", None)
-    return progress
-
-
-def working_on(entry: Hashable) -> None:
-    """Note that the driver begins to work on an entry of its batch, a `Binding`, an `Asked` or a `Reference`."""
-    if (progress := current_progress()) is not None:
-        progress.note(entry)
 
 
 def calls_at_once(driver: Driver, limit: int) -> int:

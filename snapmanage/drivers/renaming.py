@@ -20,7 +20,8 @@ from typing import Protocol, TypeVar
 from snapmanage import crash, errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.crash import Point
-from snapmanage.drivers.batch import NotTried, raise_or_return, working_on
+from snapmanage.drivers.batch import NotTried, raise_or_return
+from snapmanage.drivers.progress import working_on
 
 __all__ = ["Move", "Renamer", "manage", "manage_many", "relocated", "unmanage", "unmanage_many"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from snapmanage.core.values.logfields import fields
-from snapmanage.drivers.batch import Progress, reported
+from snapmanage.drivers.progress import Progress, reported
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.volume import steps

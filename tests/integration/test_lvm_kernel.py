@@ -15,6 +15,7 @@ from snapmanage.testing.needs import require
 from tests.services.guests import uml
 
 MODULES = {
+    "tests/contract/test_drivers_batches.py": 7,
     "tests/contract/test_drivers_finding.py": 3,
     "tests/contract/test_drivers_managing.py": 16,
     "tests/contract/test_drivers_unmanaging.py": 4,

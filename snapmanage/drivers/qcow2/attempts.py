@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from snapmanage import errors
-from snapmanage.drivers.batch import NotTried, working_on
+from snapmanage.drivers.batch import NotTried
+from snapmanage.drivers.progress import working_on
 from snapmanage.drivers.renaming import Move
 
 Failures = dict[Move, errors.SnapmanageError]

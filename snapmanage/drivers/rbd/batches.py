@@ -13,7 +13,8 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.batch import Asked, NotTried, current_progress, reported, working_on
+from snapmanage.drivers.batch import Asked, NotTried
+from snapmanage.drivers.progress import current_progress, reported, working_on
 from snapmanage.drivers.rbd import protection, raw
 from snapmanage.drivers.rbd.cluster import is_broken
 from snapmanage.drivers.rbd.names import SnapshotIds, check_name

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from snapmanage import errors
-from snapmanage.drivers.batch import Progress, current_progress, reported
+from snapmanage.drivers.progress import Progress, current_progress, reported
 
 __all__ = ["BoundedCalls", "within"]
 

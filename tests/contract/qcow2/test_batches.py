@@ -14,7 +14,8 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers.batch import Asked, NotTried, Progress, reported
+from snapmanage.drivers.batch import Asked, NotTried
+from snapmanage.drivers.progress import Progress, reported
 from snapmanage.drivers.qcow2 import driver as qcow2
 from snapmanage.drivers.qcow2 import image, lock, qemu_img, renames
 from snapmanage.drivers.qcow2.directory import Directory

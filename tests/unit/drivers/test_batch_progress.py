@@ -1,6 +1,6 @@
 """The progress of a batch: which entries a driver has begun."""
 
-from snapmanage.drivers.batch import Progress, current_progress, reported, working_on
+from snapmanage.drivers.progress import Progress, current_progress, reported, working_on
 
 
 def test_entry_on_which_a_driver_works_in_two_steps_counts_once() -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
-from snapmanage.drivers import batch, renaming
-from snapmanage.drivers.batch import NotTried, Progress
+from snapmanage.drivers import renaming
+from snapmanage.drivers.batch import NotTried
 from snapmanage.drivers.fake import FakeDriver
+from snapmanage.drivers.progress import Progress, reported
 from snapmanage.drivers.renaming import Move
 
 Result = BackendSnapshot | errors.SnapmanageError
@@ -251,7 +252,7 @@ def test_progress_of_a_batch_is_reported(driver: FakeDriver, bindings: list[Bind
     progress, seen = Progress(), list[tuple[int, object]]()
     driver.hook = lambda step: seen.append((progress.begun, progress.current)) if step == "rename" else None
 
-    with batch.reported(progress):
+    with reported(progress):
         renaming.manage_many(driver, bindings)
 
     assert seen == list(enumerate(bindings, 1))

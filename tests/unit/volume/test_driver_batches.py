@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from snapmanage.core.records import Operation, Requester
-from snapmanage.drivers.batch import working_on
+from snapmanage.drivers.progress import working_on
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome
 from snapmanage.testing.waiting import until

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from snapmanage import errors
-from snapmanage.drivers.batch import Progress, reported, working_on
+from snapmanage.drivers.progress import Progress, reported, working_on
 from snapmanage.drivers.system.deadline import MOST_HUNG, BoundedCalls, within
 from snapmanage.testing.waiting import until
 
