@@ -35,7 +35,7 @@ autodoc_default_options = {"members": True, "member-order": "bysource", "show-in
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
 # A reference into snapmanage must lead to a documented name; a type variable has no documentation.
-nitpick_ignore_regex = [("py:.*", r"(?!snapmanage\.).*"), ("py:class", r"snapmanage\..*\.T")]
+nitpick_ignore_regex = [("py:.*", r"(?!snapmanage\.).*"), ("py:class", r"snapmanage\..*\.[A-Z]")]
 
 html_theme = "furo"
 html_title = "snapmanage"
