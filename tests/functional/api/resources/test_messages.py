@@ -26,6 +26,8 @@ def test_operation_shows_its_events(world: World) -> None:
         "reason",
         "reason_code",
         "next_attempt_at",
+        "batch_position",
+        "batch_size",
         "events",
     }
     assert (shown["attempt"], shown["max_attempts"], shown["next_attempt_at"]) == (1, 3, None)

@@ -44,6 +44,8 @@ def full_snapshot(**fields: Any) -> Snapshot:
         deleted_at=NOW + 2 * SECOND,
         storage="array:1",
         upstream="cinder",
+        batch_position=3,
+        batch_size=200,
         **fields,
     )
 
