@@ -154,7 +154,7 @@ def manage_another(fleet: Fleet) -> Action:
 
 
 def manage_in_a_new_project(fleet: Fleet) -> Action:
-    storage, project = fleet.storages[_host(fleet)], uuid.uuid4().hex
+    storage, project = fleet.files(_host(fleet)), uuid.uuid4().hex
     volume = storage.plant_volume(f"disk-{project}")
     source = storage.plant("first", volume)
     return ManageAction(fleet, _host(fleet), source, project, volume_id=fleet.register(_host(fleet), volume, project))
@@ -181,13 +181,13 @@ def remove_failed(fleet: Fleet) -> Action:
 
 
 def unmanage_volume(fleet: Fleet) -> Action:
-    volume = fleet.storages[_host(fleet)].plant_volume(f"disk-{uuid.uuid4()}")
+    volume = fleet.files(_host(fleet)).plant_volume(f"disk-{uuid.uuid4()}")
     return UnmanageVolumeAction(fleet, fleet.register(_host(fleet), volume))
 
 
 def cast_for_an_unmanaged_volume(fleet: Fleet) -> Action:
     """Return an action that sends one cast for a snapshot of a volume that was unmanaged, and lives again by it."""
-    storage = fleet.storages[_host(fleet)]
+    storage = fleet.files(_host(fleet))
     volume = storage.plant_volume(f"disk-{uuid.uuid4()}")
     volume_id = fleet.register(_host(fleet), volume)
     UnmanageVolumeAction(fleet, volume_id)()
@@ -259,7 +259,7 @@ def register(fleet: Fleet) -> Action:
     """Return an action that registers a volume with an idempotency key, and checks that it has one record."""
     key = str(uuid.uuid4())
     requests_sent = 0
-    name = fleet.storages[_host(fleet)].plant_volume(f"disk-{key}")
+    name = fleet.files(_host(fleet)).plant_volume(f"disk-{key}")
     body = {"volume": {"host": f"{_host(fleet)}@pool", "ref": {"source-name": name}}}
 
     def act() -> None:

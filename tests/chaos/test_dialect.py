@@ -47,7 +47,7 @@ def events(deployment: Fleet) -> list[str]:
 
 
 def test_samples_of_the_reference_are_carried_out_answered_and_announced(deployment: Fleet, replies: Any) -> None:
-    storage = deployment.storages[HOST]
+    storage = deployment.files(HOST)
     storage.plant_volume(VOLUME)
     source = storage.plant("daily", VOLUME)
 

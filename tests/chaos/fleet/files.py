@@ -59,6 +59,7 @@ class FileStorage:
         return f"driver = file\ndirectory = {self.folder}\n"
 
     def plant_volume(self, name: str) -> str:
+        """Create a volume that has no record, and return the name by which it can be registered."""
         (self.folder / name).write_bytes(b"a volume")
         return name
 

@@ -25,7 +25,7 @@ from snapmanage.testing.services.process import LOOPBACK, free_port, unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
 from tests.chaos.fleet import invariants
-from tests.chaos.fleet.files import file_storage
+from tests.chaos.fleet.files import FileStorage, file_storage
 from tests.chaos.fleet.machines import CONFIGURATION, CONTROL, Wires, machines
 from tests.chaos.fleet.storage import VOLUME, Maker, Storage
 from tests.services.network.wire import wire_to
@@ -145,6 +145,12 @@ class Fleet:
             channel = connection.channel()
             message = channel.prepare_message(body, content_type="application/json", properties={"delivery_mode": 2})
             channel.basic_publish(message, self.exchange, queue, mandatory=True, timeout=10)
+
+    def files(self, host: str) -> FileStorage:
+        """Return the storage of a host that must be one of files, in which a test can make further volumes."""
+        storage = self.storages[host]
+        assert isinstance(storage, FileStorage), storage
+        return storage
 
     def count(self, statement: str, **values: Any) -> int:
         """Return the result of a query for one number."""

@@ -44,9 +44,6 @@ class GroupStorage:
     def section(self) -> str:
         return f"driver = lvm\nvolume_group = {self._group.name}\nlvm_system_dir = {self._group.system_dir}\n"
 
-    def plant_volume(self, name: str) -> str:
-        raise NotImplementedError("only a storage of files can plant a volume")
-
     def plant(self, name: str, volume: str = VOLUME) -> str:
         """Take a snapshot from the reserve; the sizes alternate between 1, 2 and 3 GB."""
         assert volume == VOLUME

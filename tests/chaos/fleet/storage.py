@@ -34,9 +34,6 @@ class Storage(Protocol):
     def planted(self) -> Mapping[str, Planted]:
         """The snapshots that the test created, by key."""
 
-    def plant_volume(self, name: str) -> str:
-        """Create a volume that has no record, and return the name by which it can be registered."""
-
     def plant(self, name: str, volume: str = VOLUME) -> str:
         """Create a snapshot that has no record, and return the name by which it can be managed."""
 
