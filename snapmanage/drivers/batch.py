@@ -12,14 +12,16 @@ A method that works on one entry after the other calls `working_on` before each.
 the operations in the batch, and `driver_timeout_seconds` limits each entry instead of the whole batch.
 """
 
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers.progress import working_on
+from snapmanage.drivers.progress import current_progress, working_on
 from snapmanage.drivers.protocol import Driver
 
 __all__ = ["Asked", "BatchDriver", "NotTried", "attempt_each", "raise_or_return", "working_on"]
@@ -111,11 +113,23 @@ def raise_or_return(result: T | errors.SnapmanageError) -> T:
 def _each(driver: Driver, many: str, entries: Sequence[E], one: Callable[[E], T]) -> list[T | Exception]:
     """Call the driver's method for many; call the one for a single entry in a loop if there is no such method."""
     if (method := getattr(driver, many, None)) is None:
-        return [_attempt(one, each) for each in entries]
+        return _one_by_one(entries, one)
     results = list(method(entries))
     if len(results) != len(entries):
         raise TypeError(f"{many} returned {len(results)} results for {len(entries)} entries")
     return results
+
+
+def _one_by_one(entries: Sequence[E], one: Callable[[E], T]) -> list[T | Exception]:
+    """Return the result of each entry; another call may get the last entries meanwhile, see `Progress.withdraw`."""
+    rest: deque[Hashable] = progress.rest if (progress := current_progress()) is not None else deque()
+    rest.extend(entries)
+    results: list[T | Exception] = []
+    with suppress(IndexError):
+        for entry in entries:
+            rest.popleft()
+            results.append(_attempt(one, entry))
+    return [*results, *(NotTried("another call has it") for _ in entries[len(results) :])]
 
 
 def _attempt(one: Callable[[E], T], entry: E) -> T | Exception:

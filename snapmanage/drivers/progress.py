@@ -2,8 +2,9 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 
@@ -12,12 +13,14 @@ class Progress:
     """How far a batch is; written by the threads of the driver, read by others.
 
     `begun` counts the entries on which work has begun, `current` is the last of them, `moved_at` the monotonic time
-    at which it was begun. The progress of a part of a batch counts for the whole batch too, its `whole`.
+    at which it was begun. The progress of a part of a batch counts for the whole batch too, its `whole`. `rest` holds
+    the entries that may still be withdrawn; it is empty if the driver has got them all in one call.
     """
 
     whole: "Progress | None" = None
     current: object = None
     moved_at: float = field(default_factory=time.monotonic)
+    rest: deque[Hashable] = field(default_factory=deque)
     _begun: set[Hashable] = field(default_factory=set)
 
     @property
@@ -30,6 +33,18 @@ class Progress:
         self.current, self.moved_at = entry, time.monotonic()
         if self.whole is not None:
             self.whole.note(entry)
+
+    def withdraw(self) -> int:
+        """Take the last entries from the batch, all that aren't begun; return their number.
+
+        The first entry stays, so that the batch has a result.
+        """
+        number = 0
+        with suppress(IndexError):
+            while self.current is not None:
+                self.rest.pop()
+                number += 1
+        return number
 
 
 _THREAD = threading.local()

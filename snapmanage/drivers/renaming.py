@@ -204,7 +204,7 @@ def _rename(names: Renamer, moves: Sequence[Move]) -> list[End]:
     try:
         seen = _look(names, moves)
     except errors.SnapmanageError as failure:
-        return [failure] * len(moves)
+        return [each if isinstance(each, NotTried) else failure for each in failures]
     return [_judge(names, move, failure, seen) for move, failure in zip(moves, failures, strict=True)]
 
 

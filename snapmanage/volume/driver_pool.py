@@ -4,13 +4,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from snapmanage.core.values.logfields import fields
-from snapmanage.drivers.progress import Progress, reported
+from snapmanage.drivers.progress import reported
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.volume import steps
+from snapmanage.volume.driver_call import JOINED_SECONDS, Call, Limits
 from snapmanage.volume.steps import Step
 from snapmanage.volume.waiting import Lane, Waiting
 
@@ -22,50 +21,19 @@ NEWEST_WEIGHT = 0.1
 ASSUMED_SECONDS = 1.0
 # The pool replaces hung threads until this many times its size hang.
 HUNG_POOLS = 4
-# A batch has as many operations as the driver finishes in this time: with fewer, the looks at the backend would count;
-# with more, an operation that arrives after the start of the batch would wait for longer.
-BATCH_SECONDS = 30.0
+# A call that works on one operation for longer gives those behind it to other calls.
+SLOW_SECONDS = 0.5
 
 Answer = Resolution | Outcome
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How a driver is called: from how many threads, with how many operations of one kind at a time and in a call."""
-
-    threads: int
-    calls_of_a_step: int
-    batch: int = 1
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of the driver: its operations, and how far it is."""
-
-    step: Step
-    claimed: Sequence[Claimed]
-    started: float = field(default_factory=time.monotonic)
-    progress: Progress = field(default_factory=Progress)
-
-    def hung_and_others(self) -> tuple[list[Claimed], list[Claimed]]:
-        """Return the operation on which the driver hangs, and the others; all operations if it reports none."""
-        current = self.progress.current
-        hung = [each for each in self.claimed if steps.concerns(each, current)]
-        return hung or list(self.claimed), [each for each in self.claimed if hung and each not in hung]
-
-    def positions(self) -> dict[str, tuple[int, int]]:
-        """Return the position of each record of a batch, which falls to 1, and the size of the batch."""
-        done, size = max(0, self.progress.begun - 1), len(self.claimed)
-        return {each.record.id: (max(1, number - done), size) for number, each in enumerate(self.claimed, 1)}
 
 
 class DriverPool:
     """Threads that run `call` on submitted operations and pass each result to `answer`.
 
-    The threads start with the first operation. A call has operations of one kind of step. It has one operation unless
-    the driver takes many: then as many as wait, up to a limit. So a lone operation waits for nobody, and a batch grows
-    with the backlog. A hung call can't be ended: the pool abandons its thread and starts another one. An operation for
-    which `call` returns None is submitted again.
+    The threads start with the first operation. A call has operations of one kind of step: as many as wait, up to the
+    limits, and divided among the threads unless they are very quick. So a lone operation starts at once, and a batch
+    grows with the backlog. A hung call can't be ended: the pool abandons its thread and starts another one. An
+    operation for which `call` returns None is submitted again.
     """
 
     def __init__(
@@ -108,6 +76,16 @@ class DriverPool:
         with self._changed:
             batches = [call for call in self._running.values() if len(call.claimed) > 1]
         return {record: position for call in batches for record, position in call.positions().items()}
+
+    def divide_slow_calls(self) -> None:
+        """Submit the operations again that wait behind a slow one of their call; a driver takes these one by one."""
+        moved_before = time.monotonic() - SLOW_SECONDS
+        with self._changed:
+            slow = [call for call in self._running.values() if call.progress.moved_at < moved_before]
+            withdrawn = [each for call in slow for each in call.withdraw()]
+            for each in withdrawn:
+                self._waiting.add(each)
+            self._changed.notify(len(withdrawn))
 
     def abandon(self, seconds: float) -> list[Claimed]:
         """Abandon the calls that have not moved for `seconds`, and return the operations that hang.
@@ -168,7 +146,8 @@ class DriverPool:
         """Pass the answers on; submit the operations again that the driver has not tried."""
         tried = [answer for answer in answers if answer is not None]
         self._measure(tried, time.monotonic() - call.started)
-        self.submit([each for each, answer in zip(call.claimed, answers, strict=True) if answer is None])
+        untried = [each for each, answer in zip(call.claimed, answers, strict=True) if answer is None]
+        self.submit([each for each in untried if each.record.id not in call.withdrawn])
         for answer in tried:
             self._answer(answer)
 
@@ -191,9 +170,10 @@ class DriverPool:
     def _share(self, step: Step, lane: Lane) -> int:
         """Return how many operations a call gets: a fair share of those that wait, and not too many for its time."""
         kind = Resolution if step is Step.FIND_SNAPSHOT else Outcome
-        quick = int(BATCH_SECONDS / max(self._means.get(kind, ASSUMED_SECONDS), 1e-6))
+        mean = max(self._means.get(kind, ASSUMED_SECONDS), 1e-6)
         fair = -(-len(lane) // (self._limits.calls_of_a_step - lane.running))
-        return max(1, min(self._limits.batch, quick, fair))
+        shared = max(fair, int(JOINED_SECONDS / mean))
+        return max(1, min(self._limits.batch, int(self._limits.seconds / mean), shared))
 
     def _was_abandoned(self, me: threading.Thread, call: Call) -> bool:
         with self._changed:

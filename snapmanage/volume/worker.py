@@ -28,7 +28,8 @@ from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.volume import steps
-from snapmanage.volume.driver_pool import BATCH_SECONDS, DriverPool, Limits
+from snapmanage.volume.driver_call import BATCH_SECONDS, JOINED_SECONDS, Limits
+from snapmanage.volume.driver_pool import SLOW_SECONDS, DriverPool
 from snapmanage.volume.fairness import ProjectRoundRobin
 from snapmanage.volume.limits import BackendLimits
 
@@ -155,7 +156,7 @@ class Worker:
         while self._held or not (self._draining.is_set() and self._inbox.empty()):
             items: list[_InboxItem] = []
             with suppress(queue.Empty):
-                items.append(self._inbox.get(timeout=longest_wait))
+                items.append(self._inbox.get(timeout=min(longest_wait, SLOW_SECONDS) if self._held else longest_wait))
                 items += [self._inbox.get() for _ in range(min(self._inbox.qsize(), self.limits.batch))]
             try:
                 self._process_inbox(items)
@@ -235,6 +236,7 @@ class Worker:
 
     def _abandon_hung_calls(self) -> None:
         """Fail the operations of hung calls; the next attempt finds a result that a hung call has later."""
+        self._pool.divide_slow_calls()
         seconds = self.limits.driver_timeout_seconds
         for claimed in self._pool.abandon(seconds):
             LOG.error("Driver call hangs; its operation fails and is retried: %s", fields(claimed.record))
@@ -284,5 +286,5 @@ class Worker:
 def _pool_limits(driver: Driver, limits: BackendLimits) -> Limits:
     """Return how the driver is called; one that takes a single object gets as many calls as there are threads."""
     if not batch.takes_many(driver):
-        return Limits(limits.driver_calls, limits.driver_calls)
+        return Limits(limits.driver_calls, limits.driver_calls, limits.batch, JOINED_SECONDS)
     return Limits(limits.driver_calls, batch.calls_at_once(driver, limits.driver_calls), limits.batch)

@@ -38,7 +38,7 @@ from snapmanage.store import ownership, quarantine
 from snapmanage.store.audit import log, purging
 from snapmanage.store.engine import database, failures
 from snapmanage.upstream import client
-from snapmanage.volume import arguments, driver_pool, fairness, scans
+from snapmanage.volume import arguments, driver_call, driver_pool, fairness, scans
 from snapmanage.volume import callers as rpc_callers
 
 PAGE = (Path(snapmanage.__file__).parents[1] / "docs" / "reference" / "limits.md").read_text()
@@ -142,7 +142,8 @@ VALUES: dict[str, Any] = {
     "attempts at a message": option("max_attempts", "operations"),
     "driver calls at the same time": option("driver_calls"),
     "time of one driver call": f"{option('driver_timeout_seconds')} s",
-    "operations in one call of a driver that takes many": f"finishes in {driver_pool.BATCH_SECONDS:g} s",
+    "operations in one call of a driver that takes many": f"finishes in {driver_call.BATCH_SECONDS:g} s",
+    "operations in one call of a driver that takes one object": f"finishes in {driver_call.JOINED_SECONDS:g} s",
     "threads of hung driver calls": f"{driver_pool.HUNG_POOLS} times",
     "lists of records that the database works on": f"has taken {waiting_lists.SLOW_SECONDS:g} s",
     "time of a list of records": f"{queries.LIST_SECONDS:g} s",

@@ -22,3 +22,13 @@ def test_progress_of_a_part_counts_for_the_whole_batch() -> None:
 
     assert (whole.begun, whole.current) == (2, "second")
     assert current_progress() is None
+
+
+def test_first_entry_of_a_batch_is_never_withdrawn() -> None:
+    progress = Progress()
+    progress.rest.extend(["first", "second", "third"])
+
+    early = progress.withdraw()
+    progress.note(progress.rest.popleft())
+
+    assert (early, progress.withdraw(), list(progress.rest)) == (0, 2, [])

@@ -237,6 +237,23 @@ def test_backend_that_stops_to_answer_is_not_asked_for_each_of_the_rest(
     assert steps.count("rename") == 2
 
 
+def test_failure_of_the_second_look_is_no_attempt_of_an_object_that_was_not_tried(
+    driver: FakeDriver, bindings: list[Binding]
+) -> None:
+    def go_away(step: str) -> None:
+        if step == "rename":
+            driver.go_away()
+            raise errors.BackendUnavailable("no answer")
+
+    driver.hook = go_away
+
+    results = renaming.manage_many(driver, bindings)
+
+    assert isinstance(results[0], errors.SnapmanageError)
+    assert not isinstance(results[0], NotTried)
+    assert names(results[1:]) == [NotTried] * (len(bindings) - 1)
+
+
 def test_unmanage_of_many_tells_which_objects_are_there(driver: FakeDriver, bindings: list[Binding]) -> None:
     renaming.manage_many(driver, bindings[:3])
     driver.remove(bindings[0].managed_name)

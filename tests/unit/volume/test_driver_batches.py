@@ -16,7 +16,8 @@ from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome
 from snapmanage.testing.waiting import until
 from snapmanage.volume import steps
-from snapmanage.volume.driver_pool import HUNG_POOLS, Answer, DriverPool, Limits
+from snapmanage.volume.driver_call import Limits
+from snapmanage.volume.driver_pool import HUNG_POOLS, Answer, DriverPool
 from tests import examples
 from tests.examples import new_id
 

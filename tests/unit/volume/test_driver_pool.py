@@ -11,7 +11,8 @@ from snapmanage import errors
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.testing.waiting import until
-from snapmanage.volume.driver_pool import HUNG_POOLS, Answer, DriverPool, Limits
+from snapmanage.volume.driver_call import Limits
+from snapmanage.volume.driver_pool import HUNG_POOLS, Answer, DriverPool
 from tests import examples
 
 SNAPSHOT = examples.snapshot()
