@@ -4,7 +4,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,6 +15,7 @@ from snapmanage import errors
 from snapmanage.bus import Publication
 from snapmanage.bus.names import VERSION, Names
 from snapmanage.core.outbox import Kind, Message
+from snapmanage.core.values.json_text import compact
 
 CONTENT_TYPE = "application/json"
 CONTENT_ENCODING = "utf-8"
@@ -65,7 +66,7 @@ def publications(message: Message, names: Names, now: datetime) -> list[Publicat
         "timestamp": now.replace(tzinfo=None).isoformat(" ", "microseconds"),
         "_unique_id": message.id,
     }
-    body = _enclose(content, message.context)
+    body = _enclose(content, message.context, compact)
     level = (message.priority or "INFO").lower()
     return [Publication(message.id, f"{topic}.{level}", body) for topic in names.notification_topics]
 
@@ -205,10 +206,12 @@ def open_reply(body: bytes) -> Any:
     raise known.__new__(known, *failure["args"])
 
 
-def _enclose(content: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT) -> bytes:
+def _enclose(
+    content: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT, write: Callable[[Any], str] = json.dumps
+) -> bytes:
     """Return the envelope of a content with its context."""
-    text = json.dumps({**content, **{f"{_CONTEXT}{name}": value for name, value in context.items()}})
-    return json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode()
+    members = {**content, **{f"{_CONTEXT}{name}": value for name, value in context.items()}}
+    return compact({"oslo.version": "2.0", "oslo.message": write(members)}).encode()
 
 
 def _failure(error: Exception) -> dict[str, Any]:

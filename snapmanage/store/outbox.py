@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from snapmanage.core.outbox import Kind, Message
+from snapmanage.store.engine import batches
 from snapmanage.store.mapping.tables import outbox
 
 
@@ -23,14 +24,10 @@ def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: da
             "priority": message.priority,
             "body": message.body,
             "context": dict(message.context),
-            "due_at": due_at,
-            "sends": 0,
-            "created_at": now,
         }
         for message in messages
     ]
-    if rows:
-        conn.execute(outbox.insert(), rows)
+    batches.insert(conn, outbox, rows, {"due_at": due_at, "sends": 0, "created_at": now})
 
 
 def take(conn: Connection, now: datetime, limit: int) -> list[tuple[Message, int]]:

@@ -17,6 +17,7 @@ PINNED = (ROOT / "constraints.txt").read_text()
 FIRST_WITHOUT_HOLES = {
     "cryptography": ("46.0.6", "CVE-2026-34073"),
     "keystonemiddleware": ("10.12.1", "CVE-2026-22797"),
+    "orjson": ("3.11.6", "CVE-2025-67221"),
     "oslo-utils": ("4.12.1", "CVE-2022-0718"),
     "pymysql": ("1.1.1", "CVE-2024-36039"),
     "pyyaml": ("5.4", "CVE-2020-14343"),

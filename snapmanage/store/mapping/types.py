@@ -8,6 +8,8 @@ from sqlalchemy import Dialect, String, Text
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import mysql
 
+from snapmanage.core.values.json_text import compact
+
 LONG_TEXT = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 ID = String(36)
 NAME = String(255)
@@ -25,7 +27,9 @@ class UtcDateTime(sql.TypeDecorator[datetime]):
         return dialect.type_descriptor(sql.DateTime())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+        if value is not None and value.tzinfo is not UTC:
+            value = value.astimezone(UTC)
+        return None if value is None else value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
@@ -38,7 +42,7 @@ class Json(sql.TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value, separators=(",", ":"))
+        return None if value is None else compact(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else json.loads(value)

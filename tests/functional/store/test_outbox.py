@@ -36,6 +36,22 @@ def test_message_is_read_as_it_was_written(database: Database) -> None:
         assert outbox.take(conn, NOW, 10) == [(posted, 0)]
 
 
+def test_batch_of_messages_is_read_as_it_was_written(database: Database) -> None:
+    posted = [message(body={"name": text}, priority=priority) for text in TEXTS for priority in (None, "ERROR")]
+    post(database, *posted)
+
+    with database.read() as conn:
+        taken = [each for each, sends in outbox.take(conn, NOW, 100) if sends == 0]
+    assert sorted(taken, key=lambda each: each.id) == sorted(posted, key=lambda each: each.id)
+
+
+def test_batch_is_written_that_is_larger_than_a_statement_may_be(database: Database) -> None:
+    large = [message(body={"text": "x" * 3 * 1024**2}) for _ in range(6)]  # MariaDB accepts 16 MiB
+    post(database, *large)
+
+    assert due_messages(database).keys() == {each.id for each in large}
+
+
 def test_message_is_not_taken_before_it_is_due(database: Database) -> None:
     posted = message()
     post(database, posted, due_at=NOW + SECOND)

@@ -43,3 +43,9 @@ def test_derived_id_depends_on_namespace_and_name_only() -> None:
 )
 def test_ids_are_found_in_the_own_name_of_an_object(name: str, found: set[str]) -> None:
     assert ids.ids_in(name) == found
+
+
+@pytest.mark.parametrize("name", ["5", "cast 12", "Zürich"])
+def test_derived_id_is_the_uuid_of_version_5(name: str) -> None:
+    for namespace in (str(uuid.uuid4()) for _ in range(20)):
+        assert ids.derive(namespace, name) == str(uuid.uuid5(uuid.UUID(namespace), name))
