@@ -43,3 +43,16 @@ def test_derived_id_depends_on_namespace_and_name_only() -> None:
 )
 def test_ids_are_found_in_the_own_name_of_an_object(name: str, found: set[str]) -> None:
     assert ids.ids_in(name) == found
+
+
+def test_ids_of_many_names_are_those_of_each() -> None:
+    names = [
+        f"snapshot-{SNAPSHOT_ID}",
+        f"{VOLUME_ID}@daily",
+        f"disk@{VOLUME_ID.upper()}",
+        "",
+        VOLUME_ID[:18],
+        VOLUME_ID[18:],
+    ]
+
+    assert ids.ids_in_any(names) == set().union(*map(ids.ids_in, names)) == {SNAPSHOT_ID, VOLUME_ID}
