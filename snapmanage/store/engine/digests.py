@@ -25,23 +25,23 @@ _JSON_TABLE = (
 )
 _MARIADB = (
     "SELECT {part} AS part, {columns} FROM "
-    f"{_JSON_TABLE.format(name='{wheres}')} STRAIGHT_JOIN {_JSON_TABLE.format(name='{whats}')} STRAIGHT_JOIN {{table}} "
-    "ON {table}.{key} = SHA2(CONCAT({wheres}.value, CHAR(10), {whats}.value), 256) COLLATE utf8mb4_bin"
+    f"{_JSON_TABLE.format(name='{places}')} STRAIGHT_JOIN {_JSON_TABLE.format(name='{texts}')} STRAIGHT_JOIN {{table}} "
+    "ON {table}.{key} = SHA2(CONCAT({places}.value, CHAR(10), {texts}.value), 256) COLLATE utf8mb4_bin"
 )
 _POSTGRESQL = (
-    "SELECT {part} AS part, {columns} FROM unnest(CAST(:{wheres} AS text[])) AS {wheres} (value) "
-    "CROSS JOIN unnest(CAST(:{whats} AS text[])) AS {whats} (value) JOIN {table} ON {table}.{key} = "
-    "encode(sha256(convert_to({wheres}.value || chr(10) || {whats}.value, 'UTF8')), 'hex')"
+    "SELECT {part} AS part, {columns} FROM unnest(CAST(:{places} AS text[])) AS {places} (value) "
+    "CROSS JOIN unnest(CAST(:{texts} AS text[])) AS {texts} (value) JOIN {table} ON {table}.{key} = "
+    "encode(sha256(convert_to({places}.value || chr(10) || {texts}.value, 'UTF8')), 'hex')"
 )
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search for the rows whose `key` is the digest of one of the places `wheres` and one of the `whats`."""
+    """A search for the rows whose `key` is the digest of one of the `places` with one of the `texts`."""
 
     key: Column[Any]
-    wheres: Collection[str]
-    whats: Sequence[str]
+    places: Collection[str]
+    texts: Sequence[str]
 
 
 def search(
@@ -53,16 +53,16 @@ def search(
         for rows, each in zip(found, searches, strict=True):
             rows += _by_keys(conn, select(*columns), each, digest)
         return found
-    longest = max((len(each.whats) for each in searches), default=0)
+    longest = max((len(each.texts) for each in searches), default=0)
     for start in range(0, longest, VALUES_AT_ONCE):
-        parts = [Search(each.key, each.wheres, each.whats[start : start + VALUES_AT_ONCE]) for each in searches]
+        parts = [Search(each.key, each.places, each.texts[start : start + VALUES_AT_ONCE]) for each in searches]
         for row in conn.execute(*_statement(conn.dialect.name, columns, parts)):
             found[row.part].append(row)
     return found
 
 
 def _by_keys(conn: Connection, query: Select[Any], asked: Search, digest: Digest) -> Iterator[Row[Any]]:
-    keys = sorted({digest(where, what) for where in asked.wheres for what in asked.whats})
+    keys = sorted({digest(where, text) for where in asked.places for text in asked.texts})
     for part in batches.filled_parts(keys):
         yield from conn.execute(query.where(batches.any_of(asked.key, len(part))), batches.numbered(part))
 
@@ -72,7 +72,7 @@ def _statement(
 ) -> tuple[TextClause, dict[str, Any]]:
     encode: Callable[[Any], Any] = list if dialect == "postgresql" else json.dumps
     values = chain.from_iterable(
-        ((f"wheres{n}", each.wheres), (f"whats{n}", each.whats)) for n, each in enumerate(searches)
+        ((f"places{n}", each.places), (f"texts{n}", each.texts)) for n, each in enumerate(searches)
     )
     return _text(dialect, tuple(columns), tuple(each.key for each in searches)), {
         name: encode(list(value)) for name, value in values
@@ -85,7 +85,7 @@ def _text(dialect: str, columns: Sequence[Column[Any]], keys: Sequence[Column[An
     form = _POSTGRESQL if dialect == "postgresql" else _MARIADB
     shown = ", ".join(f"{table}.{each.name}" for each in columns)
     parts = (
-        form.format(part=n, columns=shown, table=table, key=key.name, wheres=f"wheres{n}", whats=f"whats{n}")
+        form.format(part=n, columns=shown, table=table, key=key.name, places=f"places{n}", texts=f"texts{n}")
         for n, key in enumerate(keys)
     )
     return sa.text(" UNION ALL ".join(parts))
