@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.views import ManageableList
+from snapmanage.core.lists.page_text import PageText
 from snapmanage.manage.queries import Page
 
 T = TypeVar("T")
@@ -28,9 +29,21 @@ def manageable_page(request: ApiRequest, kind: ManageableList, entries: list[dic
     the entries' ids, and since these entries have no id, it would start at the first page again.
     """
     body: dict[str, Any] = {kind.name: entries}
-    if entries and (found > len(entries) or "limit" in request.parameters):
+    if entries and _is_linked(request, found > len(entries)):
         body[f"{kind.name}_links"] = next_link(request, json.dumps(entries[-1]["reference"], separators=(",", ":")))
     return Answer(200, body)
+
+
+def written_page(request: ApiRequest, kind: ManageableList, page: PageText) -> Answer:
+    """Like `manageable_page`, of a page that the server has written as JSON."""
+    text = f'{{"{kind.name}": {page.entries}'
+    if page.last and _is_linked(request, page.has_next):
+        text += f', "{kind.name}_links": {json.dumps(next_link(request, page.last.text))}'
+    return Answer(200, f"{text}}}".encode())
+
+
+def _is_linked(request: ApiRequest, has_next: bool) -> bool:
+    return has_next or "limit" in request.parameters
 
 
 def next_link(request: ApiRequest, marker: str) -> list[dict[str, str]]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from snapmanage.core.values.location import Location
 
 # 1.1: get_manageable_snapshots takes filters. 1.2: unmanage_snapshot takes generation. 1.3: get_manageable_volumes, the
-# selectors in the filters, and own_fields.
-VERSION = "1.3"
+# selectors in the filters, and own_fields. 1.4: the lists take text.
+VERSION = "1.4"
 # Every newer minor version is accepted, because a new argument always has a default.
 ACCEPTED_VERSION = "1.65535"
 ACCEPTED_REFERENCE_VERSION = "3.65535"

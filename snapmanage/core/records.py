@@ -168,7 +168,12 @@ def owner_key(where: str, what: str) -> str:
 
 def reference_key(server: str, reference: Reference, volume_id: str | None) -> str:
     """Return the key of a reference; a snapshot's reference may name an object only together with its volume."""
-    return owner_key(server, f"{volume_id}\n{reference.text}" if volume_id else reference.text)
+    return owner_key(server, on_volume(volume_id, reference.text) if volume_id else reference.text)
+
+
+def on_volume(volume_id: str, reference_text: str) -> str:
+    """Return the text of a snapshot's reference with its volume, of which `reference_key` makes the key."""
+    return f"{volume_id}\n{reference_text}"
 
 
 def identity_key(record: Record) -> str | None:

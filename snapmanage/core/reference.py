@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from snapmanage import errors
@@ -48,7 +49,7 @@ class Reference:
     @classmethod
     def named(cls, name: str) -> "Reference":
         """Return the reference to a name. A list makes thousands of them, so this skips the checks of `of`."""
-        return cls(f'{{"source-name":{json.dumps(name)}}}')
+        return cls(name_text(name))
 
     @property
     def value(self) -> dict[str, Any]:
@@ -62,3 +63,8 @@ class Reference:
             case {**fields} if set(fields) == {key} and isinstance(fields[key], str) and fields[key]:
                 return str(fields[key])
         raise errors.InvalidReference(f"the reference {self.text} must have exactly one key, {key!r}, with a name")
+
+
+def name_text(name: str) -> str:
+    """Return the text of the reference to a name."""
+    return f'{{"source-name":{encode_basestring_ascii(name)}}}'

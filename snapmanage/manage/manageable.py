@@ -21,7 +21,7 @@ def list_snapshots(
     page: filters.Page,
     storage: str | None = None,
     origins: BackendOrigins = NO_ORIGINS,
-) -> list[manageable.Manageable]:
+) -> list[manageable.Assessment]:
     """Return a page of a backend's snapshots, and mark those that any server of the storage manages already.
 
     Raise `InvalidRequest` if the marker's entry is missing, and `VolumeNotFound` for an unknown `volume_id`.
@@ -37,7 +37,7 @@ def list_snapshots(
         owned = (ownership.owned if by_safety else ownership.owned_among)(conn, server, held, storage)
     if by_safety:
         return manageable.page_by_safety(held, owned, page, origins)
-    return manageable.entries(held, owned, origins)
+    return manageable.assess(held, owned, origins)
 
 
 def list_volumes(
@@ -46,7 +46,7 @@ def list_volumes(
     inventory: Inventory[BackendVolume],
     page: filters.Page,
     storage: str | None = None,
-) -> list[manageable.Manageable]:
+) -> list[manageable.Assessment]:
     """Return a page of a backend's volumes, and mark those that any server of the storage has registered.
 
     Raise `InvalidRequest` if the marker's entry is missing.
@@ -56,7 +56,7 @@ def list_volumes(
     held = list(candidates if by_safety else filters.on_page(candidates, page))
     with app.db.read() as conn:
         registered = ownership.registered_among(conn, server, held, storage)
-    return manageable.page_by_safety(held, registered, page) if by_safety else manageable.entries(held, registered)
+    return manageable.page_by_safety(held, registered, page) if by_safety else manageable.assess(held, registered)
 
 
 def _with_volume(conn: Connection, server: str, page: filters.Page, volume_id: str) -> filters.Page:

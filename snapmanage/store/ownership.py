@@ -10,16 +10,18 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, Select, or_, sele
 
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lists.manageable import Owned
-from snapmanage.core.records import Snapshot, identity_key, owner_key, reference_key
-from snapmanage.core.reference import Reference
-from snapmanage.core.values.ids import ids_in
+from snapmanage.core.records import Snapshot, identity_key, on_volume, owner_key, reference_key
+from snapmanage.core.reference import Reference, name_text
+from snapmanage.core.values.ids import ids_in_any
 from snapmanage.store.engine import batches
+from snapmanage.store.engine.digests import Search, search
 from snapmanage.store.mapping.rows import to_record
 from snapmanage.store.mapping.tables import services, snapshots, volumes
 
 # One statement takes at most so many ids of a longer list.
 IDS_AT_ONCE = 500
-_OWNERS = select(snapshots.c.id, snapshots.c.backend_id, snapshots.c.reference)
+_OWNER_COLUMNS = (snapshots.c.id, snapshots.c.backend_id, snapshots.c.reference)
+_OWNERS = select(*_OWNER_COLUMNS)
 _VOLUMES = select(volumes.c.id, volumes.c.backend_id, volumes.c.backend_name, volumes.c.reference)
 
 
@@ -38,13 +40,14 @@ def owned(conn: Connection, server: str, found: Iterable[BackendSnapshot] = (), 
 def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot], storage: str | None = None) -> Owned:
     """Like `owned`, restricted to `found`; the cost grows with the page, not with the number of managed snapshots."""
     seen = list(found)
-    identities = {owner_key(where, each.identity) for each in seen for where in {server, storage or server}}
-    references = _reference_keys(conn, server, seen)
-    some = Owned(
-        {row.backend_id: row.id for row in _with_any(conn, _OWNERS, snapshots.c.identity_key, identities)},
-        {row.reference: row.id for row in _with_any(conn, _OWNERS, snapshots.c.reference_key, references)},
-    )
-    return replace(some, live=_named(conn, seen, set(some.identities.values())))
+    if not seen:
+        return Owned()
+    by_identity = Search(snapshots.c.identity_key, {server, storage or server}, [each.identity for each in seen])
+    by_reference = Search(snapshots.c.reference_key, [server], _references(conn, server, seen))
+    owning, referring = search(conn, _OWNER_COLUMNS, [by_identity, by_reference], owner_key)
+    identities = {row.backend_id: row.id for row in owning}
+    references = {row.reference: row.id for row in referring}
+    return Owned(identities, references, _named(conn, seen, set(identities.values())))
 
 
 def registered_among(
@@ -201,12 +204,12 @@ def _with_any(conn: Connection, query: Select[Any], column: Column[Any], values:
 
 def _named(conn: Connection, found: Iterable[BackendSnapshot], known: Set[str]) -> frozenset[str]:
     """Return the owners whose ids are parts of these objects' names; `known` owners need no query."""
-    named = set[str]().union(*(ids_in(each.name) for each in found))
+    named = ids_in_any(each.name for each in found)
     return frozenset(named & known | live(conn, named - known))
 
 
-def _reference_keys(conn: Connection, server: str, found: Sequence[BackendSnapshot]) -> list[str]:
-    """Return the keys of references to the snapshots by name, each on its volume.
+def _references(conn: Connection, server: str, found: Sequence[BackendSnapshot]) -> list[str]:
+    """Return the references to the snapshots by name, each on its volume, as their keys are made of them.
 
     The volume of a snapshot is found as `core.backend.refuse_foreign` finds it: by identity, or by name.
     """
@@ -218,7 +221,7 @@ def _reference_keys(conn: Connection, server: str, found: Sequence[BackendSnapsh
     by_name = _with_any(conn, query.where(volumes.c.backend_id.is_(None)), volumes.c.backend_name, names)
     known = {row.backend_id or row.backend_name: row.id for row in chain(by_identity, by_name)}
     named = [(each.name, known.get(each.parent_identity) or known.get(each.parent)) for each in found]
-    return [reference_key(server, Reference.named(name), volume_id) for name, volume_id in named if volume_id]
+    return [on_volume(volume_id, name_text(name)) for name, volume_id in named if volume_id]
 
 
 def _owned(conn: Connection, by_identity: ColumnElement[bool], by_reference: ColumnElement[bool]) -> Owned:

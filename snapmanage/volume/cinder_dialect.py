@@ -18,7 +18,7 @@ from snapmanage.core.values.ids import derive, parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
-from snapmanage.volume.endpoint import Endpoint, ManageableLists
+from snapmanage.volume.endpoint import Answer, Endpoint, ManageableLists
 
 DIALECT = "cinder"
 
@@ -77,14 +77,14 @@ class CinderEndpoint:
         self, ctxt: Mapping[str, Any], want_objects: bool = False, **page: Any
     ) -> list[dict[str, Any]]:
         """Return manageable snapshots, as versioned objects if `want_objects`."""
-        entries = self._own.get_manageable_snapshots(ctxt, **page)
+        entries = _entries(self._own.get_manageable_snapshots(ctxt, text=None, **page))
         return _objects("ManageableSnapshot", entries) if want_objects else entries
 
     def get_manageable_volumes(
         self, ctxt: Mapping[str, Any], want_objects: bool = False, **page: Any
     ) -> list[dict[str, Any]]:
         """Return manageable volumes, as versioned objects if `want_objects`."""
-        entries = self._own.get_manageable_volumes(ctxt, **page)
+        entries = _entries(self._own.get_manageable_volumes(ctxt, text=None, **page))
         return _objects("ManageableVolume", entries) if want_objects else entries
 
     def _volume(self, ctxt: Mapping[str, Any], fields: Mapping[str, Any]) -> Volume:
@@ -119,6 +119,12 @@ def refusal(message_id: str, method: str, args: Mapping[str, Any], now: datetime
     elif method == "delete_snapshot":
         status = "error_deleting"
     return Report(derive(message_id, "upstream"), snapshot_id, project_id, kind, status, now, now)
+
+
+def _entries(answer: Answer) -> list[dict[str, Any]]:
+    """Return the entries of a list; this dialect has no texts of pages."""
+    assert isinstance(answer, list)
+    return answer
 
 
 def _objects(name: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

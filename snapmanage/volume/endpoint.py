@@ -11,8 +11,10 @@ from typing import Any
 import oslo_messaging
 
 from snapmanage.bus import names
-from snapmanage.core.lists.filters import Page
-from snapmanage.core.lists.manageable import Manageable
+from snapmanage.core.lists import manageable
+from snapmanage.core.lists.filters import Page, with_next
+from snapmanage.core.lists.manageable import Assessment
+from snapmanage.core.lists.page_text import Fields, PageText
 from snapmanage.core.records import Operation, Snapshot, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import parse_uuid
@@ -22,14 +24,16 @@ from snapmanage.volume import arguments
 
 # The methods of both dialects that do nothing but answer; they may take as long as a scan of the backend.
 QUERIES = ("get_manageable_snapshots", "get_manageable_volumes")
+# The entries of a list, or their text.
+Answer = list[dict[str, Any]] | dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ManageableLists:
     """The functions that return a page of a server's manageable snapshots, and of its volumes."""
 
-    snapshots: Callable[[Page], list[Manageable]]
-    volumes: Callable[[Page], list[Manageable]]
+    snapshots: Callable[[Page], list[Assessment]]
+    volumes: Callable[[Page], list[Assessment]]
 
 
 class Endpoint:
@@ -100,13 +104,15 @@ class Endpoint:
         sort_dirs: Sequence[str] = ("desc",),
         filters: Mapping[str, Any] | None = None,
         own_fields: bool = False,
-    ) -> list[dict[str, Any]]:
+        text: str | None = None,
+    ) -> Answer:
         """Return manageable snapshots in the form of the API; `Filters.as_wire` writes `filters` (since 1.1).
 
-        With `own_fields` (since 1.3), entries have the fields that the Block Storage API does not have.
+        With `own_fields` (since 1.3), entries have the fields that the Block Storage API does not have. With `text`
+        (since 1.4), return `PageText.as_wire` with these `Fields`.
         """
         page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or (), filters or {})
-        return [entry.as_wire(own_fields) for entry in self._lists.snapshots(page)]
+        return _answer(self._lists.snapshots, page, own_fields, text)
 
     def get_manageable_volumes(
         self,
@@ -118,7 +124,17 @@ class Endpoint:
         sort_dirs: Sequence[str] = ("desc",),
         filters: Mapping[str, Any] | None = None,
         own_fields: bool = False,
-    ) -> list[dict[str, Any]]:
+        text: str | None = None,
+    ) -> Answer:
         """Return manageable volumes like `get_manageable_snapshots` (since 1.3)."""
         page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or (), filters or {})
-        return [entry.as_wire(own_fields) for entry in self._lists.volumes(page)]
+        return _answer(self._lists.volumes, page, own_fields, text)
+
+
+def _answer(page_of: Callable[[Page], list[Assessment]], page: Page, own_fields: bool, text: str | None) -> Answer:
+    """Return the entries of a page, or their text with the search for one more entry."""
+    if text is None:
+        return [entry.as_wire(own_fields) for entry in manageable.entries(page_of(page))]
+    fields, limit = Fields.of(text), page.limit
+    found = page_of(with_next(page))
+    return PageText.of(found[:limit], len(found) > len(found[:limit]), fields, own_fields).as_wire()

@@ -18,7 +18,7 @@ from snapmanage.bus import Bus, Consumer
 from snapmanage.bus.names import Names
 from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lists.filters import Page
-from snapmanage.core.lists.manageable import Manageable
+from snapmanage.core.lists.manageable import Assessment
 from snapmanage.core.origins.protection import BackendOrigins
 from snapmanage.core.services import Service
 from snapmanage.core.values.logfields import fields
@@ -252,10 +252,10 @@ class VolumeServer:
         outbox.hurry_casts(tx.conn, server, tx.now)
         services.beat(tx.conn, self._service(server, tx.now))
 
-    def _list_snapshots(self, server: str, page: Page) -> list[Manageable]:
+    def _list_snapshots(self, server: str, page: Page) -> list[Assessment]:
         found, storage = self._scans[server].snapshots.for_page(page), self.workers[server].storage
         return manageable.list_snapshots(self._app, server, found, page, storage, self._origins[server])
 
-    def _list_volumes(self, server: str, page: Page) -> list[Manageable]:
+    def _list_volumes(self, server: str, page: Page) -> list[Assessment]:
         found = self._scans[server].volumes.for_page(page)
         return manageable.list_volumes(self._app, server, found, page, self.workers[server].storage)

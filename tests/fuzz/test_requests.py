@@ -23,7 +23,7 @@ from snapmanage.bus.names import Names
 from snapmanage.core import services as service
 from snapmanage.core.lists.filters import Page, on_page
 from snapmanage.core.lists.inventory import Inventory, L
-from snapmanage.core.lists.manageable import Manageable, Owned, entries
+from snapmanage.core.lists.manageable import Assessment, Owned, assess
 from snapmanage.core.records import Requester
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules
@@ -115,8 +115,8 @@ class EndpointBus(InProcessBus):
         endpoint = Endpoint("storage-1@fast", lists)
         return json.loads(json.dumps(getattr(endpoint, method)({}, **json.loads(json.dumps(arguments)))))
 
-    def _list(self, found: Sequence[L], page: Page) -> list[Manageable]:
-        return entries(on_page(Inventory(found).candidates(page), page), Owned())
+    def _list(self, found: Sequence[L], page: Page) -> list[Assessment]:
+        return assess(on_page(Inventory(found).candidates(page), page), Owned())
 
 
 @cache

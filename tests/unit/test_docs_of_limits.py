@@ -36,7 +36,7 @@ from snapmanage.manage import keys, queries
 from snapmanage.manage.maintenance import purge, redelivery
 from snapmanage.store import ownership, quarantine
 from snapmanage.store.audit import log, purging
-from snapmanage.store.engine import database, failures
+from snapmanage.store.engine import database, digests, failures
 from snapmanage.upstream import client
 from snapmanage.volume import arguments, driver_call, driver_pool, fairness, scans
 from snapmanage.volume import callers as rpc_callers
@@ -178,6 +178,7 @@ VALUES: dict[str, Any] = {
     "connections of a process": f"2 times `[database] pool_size`, {2 * conf.DATABASE[1].default}",
     "compiled statements": f"{database.STATEMENTS_KEPT} to {database.STATEMENTS_KEPT * 3 // 2}",
     "values in one statement": ownership.IDS_AT_ONCE,
+    "objects of a list whose owners one statement": f"{digests.VALUES_AT_ONCE:,}",
     "statement, and text of the database": f"{failures.LONGEST_STATEMENT} and {failures.LONGEST_TEXT} characters",
     "text of a reason": f"{text.LONGEST_REASON:,} characters",
     "field of a log line": f"{text.LONGEST_REASON:,} characters",

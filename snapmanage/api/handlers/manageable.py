@@ -8,12 +8,13 @@ from snapmanage.api import bodies, pages, schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.api.views import MANAGEABLE_SNAPSHOTS, MANAGEABLE_VOLUMES, ManageableList
 from snapmanage.core.lists import filters, selectors, sorting
+from snapmanage.core.lists.page_text import Fields, PageText
 from snapmanage.core.lists.paging import limit_number
 from snapmanage.manage import queries
 
 # A part of the text with which a server refuses a call that its release does not know.
 _UNKNOWN_CALL = "does not support RPC method"
-# A part of the text with which such a server refuses an argument; only `own_fields` is not in the first version.
+# A part of the text with which such a server refuses an argument; `own_fields` and `text` are not in the first version.
 _UNKNOWN_ARGUMENT = "unexpected keyword argument"
 
 
@@ -41,23 +42,41 @@ def _manageable(request: ApiRequest, kind: ManageableList, detail: bool) -> Answ
     server = find_server(request, _host(request)).server
     limit, arguments = _page_arguments(request, kind)
     queries.require_up(request.service.app, server)
+    method = f"get_{kind.name.replace('-', '_')}"
+    own = {"own_fields": True} if detail and request.own_fields else {}
     with request.service.listings.admitted(server):
-        answer = _answer(request, server, f"get_{kind.name.replace('-', '_')}", arguments, detail)
+        answer = _answer(
+            request,
+            server,
+            method,
+            {**arguments, "limit": limit, "text": _fields(request, detail).value, **own},
+            {**arguments, "limit": limit + 1, **own},  # one more entry shows whether there is a next page
+            {**arguments, "limit": limit + 1},
+        )
+    if isinstance(answer, dict):
+        return pages.written_page(request, kind, _page_text(server, answer))
     found = _entries(server, kind, answer)
     shown = [views.manageable(request, kind, entry, detail) for entry in found[:limit]]
     return pages.manageable_page(request, kind, shown, len(found))
 
 
-def _answer(request: ApiRequest, server: str, method: str, arguments: Mapping[str, Any], detail: bool) -> object:
-    """Return a server's answer, without own fields if its release does not know them."""
-    if not (detail and request.own_fields):
-        return _call(request, server, method, arguments)
-    try:
-        return _call(request, server, method, {**arguments, "own_fields": True})
-    except errors.InvalidRequest as error:
-        if _UNKNOWN_ARGUMENT not in str(error):
-            raise
-        return _call(request, server, method, arguments)
+def _fields(request: ApiRequest, detail: bool) -> Fields:
+    """Return the fields that the caller gets."""
+    if not detail:
+        return Fields.SUMMARY
+    return Fields.DETAIL if request.is_admin else Fields.READERS
+
+
+def _answer(request: ApiRequest, server: str, method: str, *arguments: Mapping[str, Any]) -> object:
+    """Return a server's answer to the first of the arguments; each of the others is for an earlier release."""
+    *later, earliest = arguments
+    for each in later:
+        try:
+            return _call(request, server, method, each)
+        except errors.InvalidRequest as error:
+            if _UNKNOWN_ARGUMENT not in str(error):
+                raise
+    return _call(request, server, method, earliest)
 
 
 def _call(request: ApiRequest, server: str, method: str, arguments: Mapping[str, Any]) -> object:
@@ -83,7 +102,19 @@ def _entries(server: str, kind: ManageableList, answer: object) -> list[dict[str
     needed = {*kind.summary, "reason_not_safe"}
     if isinstance(answer, list) and all(isinstance(each, dict) and each.keys() >= needed for each in answer):
         return answer
-    raise errors.Unavailable(f"{server} answered in an unknown form; install the snapmanage of this API there")
+    raise _unknown_form(server)
+
+
+def _page_text(server: str, answer: Mapping[str, Any]) -> PageText:
+    """Return the text of a page in the answer of a server; raise `Unavailable` if it is of another form."""
+    try:
+        return PageText.of_wire(answer)
+    except ValueError as error:
+        raise _unknown_form(server) from error
+
+
+def _unknown_form(server: str) -> errors.Unavailable:
+    return errors.Unavailable(f"{server} answered in an unknown form; install the snapmanage of this API there")
 
 
 def _host(request: ApiRequest) -> str:
@@ -99,14 +130,13 @@ def _host(request: ApiRequest) -> str:
 
 
 def _page_arguments(request: ApiRequest, kind: ManageableList) -> tuple[int, dict[str, Any]]:
-    """Return the page size, and the arguments of the RPC: one more entry shows whether there is a next page."""
+    """Return the page size, and the other arguments of the RPC."""
     parameters = request.parameters
     pairs = schemas.sort(parameters, "reference")
     order = sorting.order([key for key, _ in pairs], [direction for _, direction in pairs])
     limit = schemas.limit(parameters, request.service.limits.page)
     arguments = {
         "marker": _marker(parameters.get("marker")),
-        "limit": limit + 1,
         "offset": schemas.integer(parameters, "offset", 0, schemas.LARGEST_OFFSET),
         "sort_keys": [key for key, _ in order],
         "sort_dirs": [direction for _, direction in order],

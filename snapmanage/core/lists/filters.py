@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeVar
@@ -139,6 +139,11 @@ def moment(name: str, text: Any) -> datetime:
             f"{name} must be a time such as 2026-01-31T12:00:00Z, not {cut(repr(text))}"
         ) from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def with_next(page: Page) -> Page:
+    """Return the page with one more entry, which shows whether there is a next page."""
+    return page if page.limit is None else replace(page, limit=page.limit + 1)
 
 
 def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
 from snapmanage.core.lists.filters import Listed, Page, on_page
+from snapmanage.core.origins.patterns import Origin
 from snapmanage.core.origins.protection import NO_ORIGINS, ORIGIN_KEYS, REFUSES, BackendOrigins, with_extra_info
-from snapmanage.core.reference import Reference
+from snapmanage.core.reference import Reference, name_text
 from snapmanage.core.values.ids import ids_in
 from snapmanage.core.values.text import printable, time_text
 
@@ -85,17 +86,35 @@ class Owned:
         return self.identities.get(found.identity) or (min(named) if named else None)
 
 
-def entries(found: Iterable[Listed], owned: Owned, origins: BackendOrigins = NO_ORIGINS) -> list[Manageable]:
-    """Return the entries of a backend's snapshots or volumes."""
-    return [_entry(each, owned, origins) for each in found]
+class Assessment(NamedTuple):
+    """An object of a backend with the record that owns it, the reason why it can't be managed, and its origin.
+
+    A list makes thousands of them: a tuple costs a fifth of a dataclass.
+    """
+
+    found: Listed
+    record_id: str | None
+    reason_not_safe: str | None
+    origin: Origin | None
+
+
+def assess(found: Iterable[Listed], owned: Owned, origins: BackendOrigins = NO_ORIGINS) -> list[Assessment]:
+    """Find owner, origin and reason of each snapshot or volume of a backend."""
+    return [_assess(each, owned, origins) for each in found]
 
 
 def page_by_safety(
     candidates: Iterable[Listed], owned: Owned, page: Page, origins: BackendOrigins = NO_ORIGINS
-) -> list[Manageable]:
-    """Return the page of entries that are safe to manage, or of those that aren't; `owned` must hold every owner."""
-    every = (_entry(found, owned, origins) for found in candidates)
-    return list(on_page((entry for entry in every if entry.safe_to_manage is page.filters.safe_to_manage), page))
+) -> list[Assessment]:
+    """Return the page of objects that are safe to manage, or of those that aren't; `owned` must hold every owner."""
+    every = (_assess(found, owned, origins) for found in candidates)
+    safe = page.filters.safe_to_manage
+    return list(on_page((each for each in every if (each.reason_not_safe is None) is safe), page))
+
+
+def entries(assessed: Iterable[Assessment]) -> list[Manageable]:
+    """Return the entries of a list; `page_text` makes the same entries as JSON."""
+    return [_entry(each) for each in assessed]
 
 
 def for_readers(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,25 +123,46 @@ def for_readers(entry: Mapping[str, Any]) -> dict[str, Any]:
     The entry lacks the ids of records, which may belong to other projects, and the details of the backend. Its origin
     is none of them.
     """
-    reason = entry["reason_not_safe"]
-    if reason is not None and not reason.startswith(f"{REFUSES}: "):
-        kind = reason.partition(":")[0]
-        reason = kind if kind in {each.value for each in Unsafe} else ALREADY_MANAGED
-    extra = {key: value for key, value in (entry.get("extra_info") or {}).items() if key in ORIGIN_KEYS}
+    extra = extra_for_readers(entry.get("extra_info") or {})
+    reason = reason_for_readers(entry["reason_not_safe"])
     return {**entry, "reason_not_safe": reason, "extra_info": extra or None, "cinder_id": None}
 
 
-def _entry(found: Listed, owned: Owned, origins: BackendOrigins) -> Manageable:
-    reference, record_id = Reference.named(found.name), owned.owner(found)
-    reason = _reason_not_safe(found, record_id, owned.references.get(reference.text))
+def reason_for_readers(reason: str | None) -> str | None:
+    if reason is None or reason.startswith(f"{REFUSES}: "):
+        return reason
+    kind = reason.partition(":")[0]
+    return kind if kind in {each.value for each in Unsafe} else ALREADY_MANAGED
+
+
+def extra_for_readers(extra: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in extra.items() if key in ORIGIN_KEYS}
+
+
+def extra_info(assessed: Assessment) -> Mapping[str, str]:
+    """Return the properties that the driver reports, for a snapshot with its origin."""
+    extra = assessed.found.extra
+    return extra if isinstance(assessed.found, BackendVolume) else with_extra_info(extra, assessed.origin)
+
+
+def _assess(found: Listed, owned: Owned, origins: BackendOrigins) -> Assessment:
+    record_id = owned.owner(found)
+    namesake = owned.references.get(name_text(found.name)) if owned.references else None
+    reason = _reason_not_safe(found, record_id, namesake)
+    # The name of a managed snapshot is that of its record.
+    if record_id is not None or isinstance(found, BackendVolume):
+        return Assessment(found, record_id, reason, None)
+    origin = origins.of(found)
+    return Assessment(found, record_id, reason or origins.reason_not_safe(found, origin), origin)
+
+
+def _entry(assessed: Assessment) -> Manageable:
+    found, record_id, reason, _ = assessed
+    reference, extra = Reference.named(found.name), extra_info(assessed)
     facts: dict[str, Any] = {"identity": found.identity or None, "created_at": found.created_at}
     if isinstance(found, BackendVolume):
-        return Manageable(reference, found.size_gb, reason, record_id, found.extra, **facts)
-    # The name of a managed snapshot is that of its record.
-    origin = origins.of(found) if record_id is None else None
-    reason = reason or origins.reason_not_safe(found, origin)
+        return Manageable(reference, found.size_gb, reason, record_id, extra, **facts)
     source = Reference.named(found.parent) if found.parent else None
-    extra = with_extra_info(found.extra, origin)
     return ManageableSnapshot(reference, found.size_gb, reason, record_id, extra, **facts, source_reference=source)
 
 

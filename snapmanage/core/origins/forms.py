@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from snapmanage import errors
@@ -21,6 +21,8 @@ LONGEST_FORM = 255
 MOST_WILDCARDS = 8
 # Characters of a class that a form takes from a name.
 LONGEST_CLASS = 64
+# Results that a test of many forms keeps.
+MOST_RESULTS = 4096
 
 _TOKEN = re.compile(r"\{[^{}]*\}|[{}]|\*|\?|[^{}*?]+")
 _TIME_FIELDS = {
@@ -105,12 +107,24 @@ class Form:
 
 
 class AnyForm:
-    """A quick test of whether a name may have one of many forms; its expression has no groups."""
+    """A quick test of whether a name may have one of many forms; its expression has no groups.
+
+    The names of a backend often differ in their digits only. Each form treats all digits alike, except for those that
+    it spells out, so the results of `MOST_RESULTS` names with their digits replaced are kept.
+    """
 
     def __init__(self, forms: Iterable[Form]) -> None:
         every = list(forms)
+        spelled = set("".join(f"{each.text}{''.join(each.classes)}" for each in every))
+        alike = "".join(digit for digit in "0123456789" if digit not in spelled)
+        self._alike = str.maketrans(alike, alike[:1] * len(alike))
+        self._result = lru_cache(MOST_RESULTS)(lambda name: self.matches(Name.of(name)))
         self._whole = _joined(form for form in every if form.is_whole)
         self._own = _joined(form for form in every if not form.is_whole)
+
+    def may_match(self, name: str) -> bool:
+        """Like `matches`, for a whole name, with the kept results."""
+        return self._result(name.translate(self._alike))
 
     def matches(self, name: Name) -> bool:
         """Return whether the name may have a form; forms of whole names have a separator."""

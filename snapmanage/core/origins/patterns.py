@@ -107,10 +107,10 @@ class Origins:
         `parent` is the name of its volume, None if that is gone. `properties` are those that the driver reports.
         """
         prepared = self._by_driver.get(driver) or self._prepare(driver)
-        names = Name.of(name)
-        patterns = prepared.every if prepared.quick.matches(names) else prepared.of_any_name
+        patterns = prepared.every if prepared.quick.may_match(name) else prepared.of_any_name
         if not patterns:  # as for most names of a large backend
             return None
+        names = Name.of(name)
         volume = Name.of(parent) if parent is not None else None
         found = (each.recognise(names, volume, properties or {}, self.local) for each in patterns)
         return next((origin for origin in found if origin), None)

@@ -63,6 +63,7 @@ def filled_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
         yield part + part[-1:] * (size - len(part))
 
 
+@lru_cache(64)
 def any_of(column: Column[Any], count: int) -> ColumnElement[bool]:
     """Return the condition that a column has one of `count` values, which `numbered` names.
 

@@ -6,7 +6,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Binding, Unsafe
-from snapmanage.core.lists.manageable import Owned, entries
+from snapmanage.core.lists.manageable import Owned, assess, entries
 from snapmanage.core.reference import Reference
 from snapmanage.testing.contract.helpers import binding_of, by_name, check_raises, killed_at_rename, new_snapshot
 from snapmanage.testing.lab import HoldingLab, Lab, SpoilingLab
@@ -117,7 +117,7 @@ def test_managed_snapshot_with_a_third_name_is_listed_with_its_record(lab: Lab) 
     snapshot = new_snapshot(lab)
     lab.driver.manage_snapshot(Binding(snapshot.identity, snapshot.name, lab.name_of("third")))
 
-    [entry] = entries(lab.driver.list_snapshots(), Owned({snapshot.identity: "record-1"}))
+    [entry] = entries(assess(lab.driver.list_snapshots(), Owned({snapshot.identity: "record-1"})))
 
     assert (entry.record_id, entry.reference) == ("record-1", Reference.named(lab.name_of("third")))
     assert lab.driver.find_snapshot(entry.reference).identity == snapshot.identity

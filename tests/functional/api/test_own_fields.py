@@ -140,16 +140,19 @@ def test_server_of_an_earlier_release_knows_neither_identity_nor_time(
 
 
 @pytest.mark.parametrize("version", ["volume 3.65", ASKED[HEADER]])
-def test_field_of_a_server_of_a_later_release_is_not_shown(
+def test_unknown_field_of_a_server_that_sends_entries_is_not_shown(
     shown: World, known: dict[str, str], monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    def later(endpoint: Endpoint, ctxt: Any, **arguments: Any) -> Any:
-        return [entry | {"later": 1} for entry in answer(endpoint, ctxt, **arguments)]
+    def with_field(endpoint: Endpoint, ctxt: Any, marker: Any, own_fields: bool = False, **page: Any) -> Any:
+        if "text" in page:
+            raise TypeError("got an unexpected keyword argument 'text'")
+        entries: Any = answer(endpoint, ctxt, marker, own_fields=own_fields, **page)
+        return [entry | {"later": 1} for entry in entries]
 
     path = f"os-snapshot-manage/detail?host={SERVER}"
     before = get(shown.client, path, version)
     answer = Endpoint.get_manageable_snapshots
-    monkeypatch.setattr(Endpoint, "get_manageable_snapshots", later)
+    monkeypatch.setattr(Endpoint, "get_manageable_snapshots", with_field)
 
     assert get(shown.client, path, version) == before
 

@@ -17,7 +17,7 @@ from snapmanage.core.backend import Unsafe
 from snapmanage.core.lists import filters, manageable
 from snapmanage.core.lists.filters import Page
 from snapmanage.core.lists.inventory import Inventory, L
-from snapmanage.core.lists.manageable import Manageable, Owned
+from snapmanage.core.lists.manageable import Assessment, Owned
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.manage.acceptance import OperationRequest
@@ -44,9 +44,9 @@ class Server:
         endpoints = [Endpoint(SERVER, lists), CinderEndpoint(SERVER, lists, "volume-%s")]
         self._dispatcher = RPCDispatcher(endpoints, None, oslo_messaging.DefaultRPCAccessPolicy)
 
-    def list(self, listed: Sequence[L], page: Page) -> list[Manageable]:
+    def list(self, listed: Sequence[L], page: Page) -> list[Assessment]:
         self.pages.append(page)
-        return manageable.entries(list(filters.on_page(Inventory(listed).candidates(page), page)), Owned())
+        return manageable.assess(list(filters.on_page(Inventory(listed).candidates(page), page)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
         result = self._dispatcher.dispatch(incoming)
@@ -188,7 +188,7 @@ def test_request_to_delete_a_snapshot_is_refused(server: Server, flag: dict[str,
 def test_listing_has_the_form_of_the_rest_api(server: Server) -> None:
     entries = server.dispatch("get_manageable_snapshots", {"marker": {"source-name": "weekly"}, "limit": 1})
 
-    assert entries == [manageable.entries(LISTED, Owned())[0].as_wire()]
+    assert entries == [manageable.entries(manageable.assess(LISTED, Owned()))[0].as_wire()]
 
 
 def test_listing_has_own_fields_on_request(server: Server) -> None:
@@ -196,7 +196,7 @@ def test_listing_has_own_fields_on_request(server: Server) -> None:
 
     entries = server.dispatch("get_manageable_snapshots", arguments, "1.3")
 
-    assert entries == [manageable.entries(LISTED, Owned())[0].as_wire(own_fields=True)]
+    assert entries == [manageable.entries(manageable.assess(LISTED, Owned()))[0].as_wire(own_fields=True)]
 
 
 def test_listing_for_cinder_contains_objects_in_the_form_of_cinder(server: Server) -> None:
@@ -213,7 +213,7 @@ def test_listing_for_cinder_contains_objects_in_the_form_of_cinder(server: Serve
 def test_list_of_volumes_has_the_form_of_the_rest_api(server: Server) -> None:
     entries = server.dispatch("get_manageable_volumes", {"marker": {"source-name": "other"}, "limit": 1}, "1.3")
 
-    assert entries == [manageable.entries(LISTED_VOLUMES, Owned())[0].as_wire()]
+    assert entries == [manageable.entries(manageable.assess(LISTED_VOLUMES, Owned()))[0].as_wire()]
 
 
 def shape(entry: Any) -> Any:

@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from snapmanage import errors
-from snapmanage.core.lists import manageable
 from snapmanage.core.lists.filters import Filters, Page
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.lists.selectors import Selectors
@@ -130,15 +129,14 @@ def test_listing_marks_managed_and_requested_snapshots(bench: Bench) -> None:
     managed, requested = bench.manage_snapshot(DAILY), bench.request(WEEKLY)
     page = Page(sort=(("reference", "asc"),))
 
-    entries = lists.list_snapshots(bench.app, SERVER, Inventory(bench.driver.list_snapshots()), page)
+    assessed = lists.list_snapshots(bench.app, SERVER, Inventory(bench.driver.list_snapshots()), page)
 
-    assert [(entry.reference.name(), entry.reason_not_safe) for entry in entries] == [
+    assert [(each.found.name, each.reason_not_safe) for each in assessed] == [
         (f"snapshot-{managed.id}", "already managed"),
         (WEEKLY, f"snapshot {requested.id} is managed under this reference"),
         (MONTHLY, None),
     ]
-    assert isinstance(entries[0], manageable.Manageable)
-    assert entries[0].record_id == managed.id
+    assert assessed[0].record_id == managed.id
 
 
 class NotingOrigins(Origins):

@@ -43,7 +43,7 @@ def names_on_page(found: list[BackendSnapshot], page: Page) -> list[str]:
 
 
 def test_safe_entry_is_sent_with_every_field() -> None:
-    (entry,) = manageable.entries([examples.found(extra={"lv_attr": "swi---s---"})], Owned())
+    (entry,) = manageable.entries(manageable.assess([examples.found(extra={"lv_attr": "swi---s---"})], Owned()))
 
     assert entry.as_wire() == {
         "reference": {"source-name": "daily"},
@@ -58,7 +58,9 @@ def test_safe_entry_is_sent_with_every_field() -> None:
 
 def test_own_fields_are_sent_on_request() -> None:
     at = datetime(2026, 11, 1, 12, tzinfo=UTC)
-    known, unknown = manageable.entries([examples.found(created_at=at), examples.found_volume(identity="")], Owned())
+    known, unknown = manageable.entries(
+        manageable.assess([examples.found(created_at=at), examples.found_volume(identity="")], Owned())
+    )
 
     assert known.as_wire(own_fields=True) == known.as_wire() | {
         "snapmanage:identity": "identity of daily",
@@ -71,7 +73,7 @@ def test_own_fields_are_sent_on_request() -> None:
 
 
 def test_own_fields_are_shown_to_readers() -> None:
-    (entry,) = manageable.entries([examples.found(extra={"lv_attr": "swi---s---"})], Owned())
+    (entry,) = manageable.entries(manageable.assess([examples.found(extra={"lv_attr": "swi---s---"})], Owned()))
 
     shown = manageable.for_readers(entry.as_wire(own_fields=True))
 
@@ -79,7 +81,7 @@ def test_own_fields_are_shown_to_readers() -> None:
 
 
 def test_entry_without_a_volume_has_an_empty_source() -> None:
-    (entry,) = manageable.entries([examples.found(parent=None)], Owned())
+    (entry,) = manageable.entries(manageable.assess([examples.found(parent=None)], Owned()))
 
     assert entry.as_wire()["source_reference"] == {}
     assert entry.as_wire()["extra_info"] is None
@@ -100,14 +102,14 @@ def test_entry_without_a_volume_has_an_empty_source() -> None:
     ],
 )
 def test_unsafe_entry_contains_the_reason(found: Any, owned: Owned, reason: str) -> None:
-    (entry,) = manageable.entries([found], owned)
+    (entry,) = manageable.entries(manageable.assess([found], owned))
 
     assert not entry.safe_to_manage
     assert entry.reason_not_safe == reason
 
 
 def test_volume_is_sent_without_a_source() -> None:
-    (entry,) = manageable.entries([examples.found_volume(extra={"pool_lv": "pool"})], Owned())
+    (entry,) = manageable.entries(manageable.assess([examples.found_volume(extra={"pool_lv": "pool"})], Owned()))
 
     assert entry.as_wire() == {
         "reference": {"source-name": "disk"},
@@ -132,7 +134,7 @@ def test_volume_is_sent_without_a_source() -> None:
     ],
 )
 def test_unsafe_volume_has_the_reason(found: Any, owned: Owned, reason: str) -> None:
-    (entry,) = manageable.entries([found], owned)
+    (entry,) = manageable.entries(manageable.assess([found], owned))
 
     assert (entry.safe_to_manage, entry.reason_not_safe) == (False, reason)
 
@@ -140,7 +142,7 @@ def test_unsafe_volume_has_the_reason(found: Any, owned: Owned, reason: str) -> 
 def test_reason_is_printable_and_the_name_is_exact() -> None:
     odd = examples.found("a\x1b[2J\u202e", unsafe=Unsafe.UNUSABLE, unsafe_reason="its format is raw\nevil\x1b]0;t\a")
 
-    (entry,) = manageable.entries([odd], Owned())
+    (entry,) = manageable.entries(manageable.assess([odd], Owned()))
 
     assert entry.reason_not_safe == r"unusable: its format is raw\nevil\x1b]0;t\x07"
     assert entry.as_wire()["reference"] == {"source-name": "a\x1b[2J\u202e"}
@@ -149,7 +151,9 @@ def test_reason_is_printable_and_the_name_is_exact() -> None:
 def test_entry_names_its_managed_snapshot_only_if_the_identity_matches() -> None:
     owned = Owned({"identity of daily": "7"}, {Reference.named("weekly").text: "8"})
 
-    managed, namesake = manageable.entries([examples.found("daily"), examples.found("weekly")], owned)
+    managed, namesake = manageable.entries(
+        manageable.assess([examples.found("daily"), examples.found("weekly")], owned)
+    )
 
     assert (managed.record_id, namesake.record_id) == ("7", None)
 
@@ -280,7 +284,7 @@ def test_page_of_safe_or_unsafe_entries_counts_only_those(safe: bool, expected: 
 
     shown = manageable.page_by_safety(backend(*((name, 1) for name in "abcd")), owned, page)
 
-    assert [entry.reference.name() for entry in shown] == (expected if safe else sorted(expected))
+    assert [each.found.name for each in shown] == (expected if safe else sorted(expected))
 
 
 def test_filters_are_the_same_after_a_round_trip_over_the_wire() -> None:

@@ -141,7 +141,16 @@ def test_quick_test_matches_each_name_that_a_form_matches(tokens: list[str]) -> 
     for name in ("a", "-", "2026", "20260131", "a-2026", "01", "0f2b7c1e-5a0d-4c57-9b1f-6f2f0a4c9d11"):
         if form.read(Name.of(name)):
             assert AnyForm([Form("b"), form]).matches(Name.of(name))
+        assert AnyForm([form]).may_match(name) == AnyForm([form]).matches(Name.of(name))
 
 
 def test_quick_test_of_no_forms_matches_nothing() -> None:
     assert not AnyForm([]).matches(Name.of(""))
+
+
+def test_kept_result_of_one_number_is_used_for_others_only_where_the_form_does_not_spell_digits() -> None:
+    quick = AnyForm([Form("auto-{number}"), Form("weekly-7"), Form("{class}-{year}", classes=["15min"])])
+    names = ["auto-1", "auto-23", "auto-x", "weekly-7", "weekly-8", "15min-2026", "25min-2026", "disk@auto-9"]
+
+    assert [name for name in names if quick.may_match(name)] == [name for name in names if quick.matches(Name.of(name))]
+    assert [quick.may_match(name) for name in names] == [True, True, False, True, False, True, False, True]

@@ -49,3 +49,16 @@ def test_ids_are_found_in_the_own_name_of_an_object(name: str, found: set[str]) 
 def test_derived_id_is_the_uuid_of_version_5(name: str) -> None:
     for namespace in (str(uuid.uuid4()) for _ in range(20)):
         assert ids.derive(namespace, name) == str(uuid.uuid5(uuid.UUID(namespace), name))
+
+
+def test_ids_of_many_names_are_those_of_each() -> None:
+    names = [
+        f"snapshot-{SNAPSHOT_ID}",
+        f"{VOLUME_ID}@daily",
+        f"disk@{VOLUME_ID.upper()}",
+        "",
+        VOLUME_ID[:18],
+        VOLUME_ID[18:],
+    ]
+
+    assert ids.ids_in_any(names) == set().union(*map(ids.ids_in, names)) == {SNAPSHOT_ID, VOLUME_ID}
