@@ -10,12 +10,13 @@ from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import cast
 from snapmanage.core.records import Operation, Snapshot
+from snapmanage.core.services import Service
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.store import outbox, ownership, quotas, records
+from snapmanage.store import outbox, ownership, quotas, records, services
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
 from snapmanage.testing.waiting import until
@@ -83,6 +84,8 @@ def manage(app: Application) -> None:
     assert [record.status.value for record in settled] == ["available", "available"]
     app.db.write(relay)
     with app.db.read() as conn:
+        services.beat(conn, Service(SERVER, "fake", NOW))
+        records.servers_with_due(conn, {SERVER}, NOW)
         list_page(conn, ListQuery(PROJECT, limit=10))
         ownership.owned_among(conn, SERVER, found)
 
