@@ -154,9 +154,9 @@ class VolumeServer:
             if server in self._alive:
                 self._report_other_storage(server, services.get(tx.conn, server))
             services.beat(tx.conn, self._service(server, tx.now))
-        for server in sorted(up - self._alive):
+        if begun := up - self._alive:
             # Again: the broker returned the casts that the relay sent between `_announce` and the first consuming.
-            outbox.hurry_casts(tx.conn, server, tx.now)
+            outbox.hurry_casts(tx.conn, begun, tx.now)
         return up
 
     def _report_other_storage(self, server: str, beaten: Service | None) -> None:
@@ -256,7 +256,7 @@ class VolumeServer:
         return PoisonMessageGuard(intake, self._app.db, self._app.rules.retry.max_attempts)
 
     def _announce(self, server: str, tx: Transaction) -> None:
-        outbox.hurry_casts(tx.conn, server, tx.now)
+        outbox.hurry_casts(tx.conn, [server], tx.now)
         services.beat(tx.conn, self._service(server, tx.now))
 
     def _list_snapshots(self, server: str, page: Page) -> list[Manageable]:
