@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import snapmanage.cmd  # noqa: F401 - selects threads before the first import of oslo.messaging
-from benchmarks import adopt, backlog, consume, floors, listing, machine, post, relay, start, takeover
+from benchmarks import adopt, backlog, consume, floors, growth, listing, machine, post, relay, start, takeover
 from benchmarks.storage import measure, table
 from benchmarks.storage.backends import MAKERS
 from benchmarks.world import World, world
 
-GROWN = 2000
 BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "consume": consume.run,
     "consume.again": consume.run,
@@ -37,8 +36,6 @@ BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "start": start.run,
     "relay": relay.run,
     **{f"servers.{count}": partial(consume.run, servers=count) for count in (2, 4)},
-    **{f"backends.{count}": partial(consume.run, operations=GROWN, backends=count) for count in (10, 100)},
-    **{f"rows.1e{n}": partial(consume.run, operations=GROWN, history=10**n) for n in (3, 5, 6)},
     "takeover.finished": takeover.measure_exit,
     "takeover.released": takeover.measure_release,
     "takeover.released.steady": partial(takeover.measure_release, casts=200, at_once=5),
@@ -60,8 +57,6 @@ STORAGE: Mapping[str, Callable[[World], dict[str, Any]]] = {
 RATIOS: Mapping[str, tuple[str, str]] = {
     "consume": ("oslo_server", "per_second"),
     "servers": ("oslo_server", "per_second"),
-    "backends": ("oslo_server", "per_second"),
-    "rows": ("oslo_server", "per_second"),
     "backlog": ("oslo_server", "per_second"),
     "relay": ("confirmed", "per_second"),
     "post": ("commits", "per_second"),
@@ -82,12 +77,12 @@ def main() -> None:
             print(json.dumps(line), flush=True)
             if arguments.output:
                 arguments.output.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
-    print(table.render(lines), end="")
+    print(growth.render(lines) + table.render(lines), end="")
 
 
 def _run(services: World, names: list[str], casts: int) -> Iterator[dict[str, Any]]:
     selected, known = _select(names, casts), {}
-    if selected.keys() - STORAGE.keys():  # storage has raw loops of its own
+    if selected.keys() - STORAGE.keys() - growth.BENCHMARKS.keys():  # these compare within their own run
         started = time.monotonic()
         known = floors.run(services)
         yield _line("floors", known, started)
@@ -101,7 +96,7 @@ def _select(names: list[str], casts: int) -> dict[str, Callable[[World], dict[st
     """Return the benchmarks whose names begin with one of `names`."""
     usual = {name: run for name, run in BENCHMARKS.items() if any(name.startswith(prefix) for prefix in names)}
     long: dict[str, Callable[[World], dict[str, Any]]]
-    long = {**{name: partial(run, operations=casts) for name, run in LONG.items()}, **STORAGE}
+    long = {**{name: partial(run, operations=casts) for name, run in LONG.items()}, **growth.BENCHMARKS, **STORAGE}
     return usual | {name: run for name, run in long.items() if any(each and name.startswith(each) for each in names)}
 
 

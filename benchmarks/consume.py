@@ -1,7 +1,7 @@
 """Queued casts, from the first delivery until all snapshots are `available` and all events are on the wire."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import machine
@@ -13,21 +13,33 @@ from snapmanage.testing.waiting import until
 OPERATIONS = 5000
 
 
+def start_server(app: Installation, number: int) -> int:
+    """Start a server of all backends; return its process id."""
+    return app.start("volume", number)[0]
+
+
 def run(
-    world: World, operations: int = OPERATIONS, servers: int = 1, backends: int = 1, history: int = 0
+    world: World,
+    operations: int = OPERATIONS,
+    servers: int = 1,
+    backends: int = 1,
+    history: int = 0,
+    entries: int = 0,
+    start: Callable[[Installation, int], int] = start_server,
 ) -> dict[str, Any]:
-    """Measure `servers` processes that all serve the same `backends`, with `history` older rows."""
-    with world.installation(f"driver = fake\nfake_snapshots = {operations // backends}", backends) as app:
+    """Measure `servers` processes, with `history` older rows, and `entries` on each backend if these are more."""
+    each = max(entries, operations // backends)
+    with world.installation(f"driver = fake\nfake_snapshots = {each}", backends) as app:
         casts = app.request(operations)
         if history:
             app.age(history)
         app.prepare_events()
-        return _measure(world, app, casts, servers)
+        pids = [start(app, number) for number in range(1, servers + 1)]
+        return _measure(world, app, casts, pids)
 
 
-def _measure(world: World, app: Installation, casts: Sequence[Message], servers: int) -> dict[str, Any]:
+def _measure(world: World, app: Installation, casts: Sequence[Message], pids: Sequence[int]) -> dict[str, Any]:
     """Measure from the moment at which the servers continue; they are stopped while the casts are queued."""
-    pids = [app.start("volume", number)[0] for number in range(1, servers + 1)]
     send(signal.SIGSTOP, pids)
     app.queue(casts)
     meter = Meter(world, {"volume": pids})

@@ -46,11 +46,15 @@ def measure_one_client(world: World) -> dict[str, Any]:
         }
 
 
-def measure_many_clients(world: World, clients: int, served: bool, workers: int = 1) -> dict[str, Any]:
+def measure_many_clients(
+    world: World, clients: int, served: bool, workers: int = 1, history: int = 0
+) -> dict[str, Any]:
     """Measure the answers of `workers` API processes, with a server that handles the casts or only its heartbeat."""
     with world.installation(f"driver = fake\nfake_snapshots = {TOGETHER}", extra=f"workers = {workers}") as app:
         app.prepare_events()
         [(server, volume_id)] = app.seed_volumes().items()
+        if history:
+            app.age(history)
         pids = {}
         if served:
             pids["volume"] = [app.start("volume")[0]]

@@ -20,6 +20,8 @@ from snapmanage.store.mapping.tables import outbox, services, snapshots, volumes
 PROJECT = "0123456789abcdef0123456789abcdef"
 VOLUME = "volume-1"
 CHUNK = 5000
+# The servers of older rows, which don't run.
+AWAY, SERVERS_AWAY = "away-{}@pool", 100
 CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -74,14 +76,21 @@ def add_managed(conn: Connection, server: str, volume_id: str, numbers: range) -
 
 
 def add_history(conn: Connection, server: str, volume_id: str, count: int) -> None:
-    """Write `count` settled snapshots, and as many messages that wait for a stopped server."""
+    """Write `count` settled snapshots of servers that are away, with as many events in the audit log.
+
+    As many messages wait for a stopped server.
+    """
     # The SEQUENCE engine makes the rows inside MariaDB; Python would need minutes for a million.
     hexadecimal = "MD5(CONCAT('history', seq))"
     key = "SHA2(CONCAT('{}', seq), 256)"
     identity = f"INSERT(INSERT(INSERT(INSERT({hexadecimal}, 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), 24, 0, '-')"
+    away = f"CONCAT('{AWAY.partition('{}')[0]}', seq MOD {SERVERS_AWAY}, '{AWAY.partition('{}')[2]}')"
     snapshot = {
         **_literals(_managed_row(_snapshot(server, volume_id, 0), 0)),
         "id": identity,
+        "server": away,
+        "host": away,
+        "storage": away,
         "reference": "CONCAT('{\"source-name\":\"old-', seq, '\"}')",
         "backend_id": "CONCAT('old-', seq)",
         "reference_key": key.format("reference"),
@@ -95,9 +104,20 @@ def add_history(conn: Connection, server: str, volume_id: str, count: int) -> No
         "target": "'elsewhere@pool'",
         "due_at": "'2100-01-01' + INTERVAL seq SECOND",
     }
+    event = {
+        "number": "seq",
+        "event_id": identity,
+        "event_type": "'snapshot.manage.end'",
+        "snapshot_id": identity,
+        "generation": "2",
+        "content": "'{}'",
+        "heard_at": "'2026-01-01' + INTERVAL seq SECOND",
+        "previous_digest": key.format("previous"),
+        "digest": key.format("digest"),
+    }
     conn.execute(sa.text("SET SESSION unique_checks = 0"))
     conn.execute(sa.text("SET GLOBAL innodb_flush_log_at_trx_commit = 0"))  # until the rows are written
-    for table, columns in (("snapshots", snapshot), ("outbox", message)):
+    for table, columns in (("snapshots", snapshot), ("outbox", message), ("audit", event)):
         for start in range(1, count + 1, 100_000):
             last = min(start + 99_999, count)
             names = ", ".join(f"`{name}`" for name in columns)
@@ -105,7 +125,7 @@ def add_history(conn: Connection, server: str, volume_id: str, count: int) -> No
             conn.execute(sa.text(f"INSERT INTO {table} ({names}) SELECT {values} FROM seq_{start}_to_{last}"))
             conn.commit()
     conn.execute(sa.text("SET GLOBAL innodb_flush_log_at_trx_commit = 1"))
-    conn.execute(sa.text("ANALYZE TABLE snapshots, outbox")).close()
+    conn.execute(sa.text("ANALYZE TABLE snapshots, outbox, audit")).close()
 
 
 def _literals(row: dict[str, Any]) -> dict[str, str]:

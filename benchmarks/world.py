@@ -119,7 +119,7 @@ class Installation:
             return [cast for server in self.servers for cast in seed.add_requests(conn, server, volumes[server], each)]
 
     def age(self, count: int) -> None:
-        """Write older rows of the first server."""
+        """Write older rows; see `seed.add_history`."""
         with self.db.engine.connect() as conn:
             seed.add_history(conn, self.servers[0], seed.derived_id(self.servers[0], seed.VOLUME), count)
 

@@ -34,6 +34,9 @@ def adopt(db: Database, server: str, storage: str, renew: Renew | None = None) -
     A snapshot keeps its key if its object already has an owner on the storage. Each snapshot is moved once, even if
     another process of the server moves it to another `storage` at the same time.
     """
+    with db.read() as conn:
+        if not ownership.any_not_on(conn, server, storage):
+            return []
     conflicts: list[Conflict] = []
     last = ""
     while True:

@@ -76,12 +76,12 @@ def forget_casts(conn: Connection, record_ids: Collection[str], method: str) -> 
     forget(conn, conn.execute(found).scalars().all())
 
 
-def hurry_casts(conn: Connection, server: str, now: datetime) -> None:
-    """Make the casts of a server that has started due, and count their sendings from the first again.
+def hurry_casts(conn: Connection, servers: Collection[str], now: datetime) -> None:
+    """Make the casts of servers that have started due, and count their sendings from the first again.
 
-    A cast that was never sent stays as it is: its process is sending it.
+    A cast that was never sent stays as it is: its process is sending it. The statement reads the whole outbox.
     """
-    waiting = (outbox.c.kind == Kind.CAST.value) & (outbox.c.target == server) & (outbox.c.sends > 0)
+    waiting = (outbox.c.kind == Kind.CAST.value) & outbox.c.target.in_(sorted(servers)) & (outbox.c.sends > 0)
     conn.execute(update(outbox).where(waiting).values(due_at=now, sends=1))
 
 
@@ -90,10 +90,14 @@ def waiting(conn: Connection) -> int:
     return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
 
 
-def casts_due_at(conn: Connection) -> dict[str, datetime]:
-    """Return the times of the next sending of the casts that their servers haven't accepted, by the record's id."""
+def casts_due_at(conn: Connection, record_ids: Collection[str]) -> dict[str, datetime]:
+    """Return the next times at which records' casts are sent that no server has accepted, by the record's id."""
+    found: dict[str, datetime] = {}
     query = select(outbox.c.record_id, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
-    return {row.record_id: row.due_at for row in conn.execute(query)}
+    for part in batches.filled_parts(sorted(record_ids)):
+        named = query.where(batches.any_of(outbox.c.record_id, len(part)))
+        found |= {row.record_id: row.due_at for row in conn.execute(named, batches.numbered(part))}
+    return found
 
 
 def older_than(conn: Connection, moment: datetime) -> int:

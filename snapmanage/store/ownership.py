@@ -170,15 +170,23 @@ def owners_elsewhere(conn: Connection, server: str, own: Iterable[Snapshot]) -> 
     return {keys[row.identity_key]: row.id for row in _with_any(conn, query, snapshots.c.identity_key, keys)}
 
 
+def any_not_on(conn: Connection, server: str, storage: str) -> bool:
+    """Return whether `not_on` has any snapshots; the query reads the server's records, and not all others as well."""
+    return conn.execute(select(snapshots.c.id).where(_not_on(server, storage)).limit(1)).first() is not None
+
+
 def not_on(conn: Connection, server: str, storage: str, after: str) -> list[Snapshot]:
     """Return a server's next snapshots that were resolved to an object and aren't recorded as being on `storage`.
 
     They are in the order of their ids, which are greater than `after`.
     """
+    query = select(snapshots).where(_not_on(server, storage), snapshots.c.id > after).order_by(snapshots.c.id)
+    return [to_record(Snapshot, row) for row in conn.execute(query.limit(IDS_AT_ONCE))]
+
+
+def _not_on(server: str, storage: str) -> ColumnElement[bool]:
     elsewhere = or_(snapshots.c.storage.is_(None), snapshots.c.storage != storage)
-    resolved = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None) & elsewhere
-    query = select(snapshots).where(resolved, snapshots.c.id > after).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
-    return [to_record(Snapshot, row) for row in conn.execute(query)]
+    return (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None) & elsewhere
 
 
 def place(conn: Connection, placed: Sequence[Snapshot], keeping: Collection[str]) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, exists, func, select, union
+from sqlalchemy import Connection, Row, Select, Table, bindparam, exists, func, or_, select, union
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
@@ -116,6 +116,29 @@ def take_due(
     return [to_record(kind, row) for row in list(found.values())[:limit]]
 
 
+def servers_with_due(conn: Connection, servers: Collection[str], now: datetime) -> set[str]:
+    """Return those of the servers that have operations which a worker may claim; each must have sent a heartbeat."""
+    found = set[str]()
+    for part in batches.filled_parts(sorted(servers)):
+        values = {"now": now, **batches.numbered(part)}
+        found |= set(conn.execute(_any_server_with_due(len(part)), values).scalars())
+    return found
+
+
+@lru_cache(len(batches.VALUES_AT_ONCE))
+def _any_server_with_due(count: int) -> Select[Any]:
+    # A subquery reads one operation of a server, however many are due.
+    due = [
+        select(table.c.id)
+        .where(table.c.server == services.c.server, table.c.due_at <= bindparam("now"))
+        .limit(1)
+        .scalar_subquery()
+        .is_not(None)
+        for table in TABLES.values()
+    ]
+    return select(services.c.server).where(batches.any_of(services.c.server, count), or_(*due))
+
+
 def count_of_volume(conn: Connection, volume_id: str) -> int:
     """Return the number of a volume's snapshots without tombstones."""
     query = select(func.count()).where(snapshots.c.volume_id == volume_id, snapshots.c.deleted_at.is_(None))
@@ -134,8 +157,11 @@ def in_progress(conn: Connection, kind: type[R]) -> list[R]:
     """Return the records of all servers whose operations are under way, oldest first."""
     table = TABLES[kind]
     under_way = [status.value for status in Status if status.in_progress]
-    query = select(table).where(table.c.status.in_(under_way)).order_by(table.c.created_at, table.c.id)
-    return [to_record(kind, row) for row in conn.execute(query)]
+    # The ids come from an index; without one for this query, the large rows of all records would be read.
+    query = select(table.c.id).where(table.c.status.in_(under_way))
+    record_ids = conn.execute(query).scalars().all()
+    found = [record for part in batches.filled_parts(record_ids) for record in get_many(conn, kind, set(part))]
+    return sorted(found, key=lambda record: (record.created_at, record.id))
 
 
 def resolved(conn: Connection, server: str) -> list[Snapshot]:

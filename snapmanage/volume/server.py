@@ -33,6 +33,7 @@ from snapmanage.store import outbox, services
 from snapmanage.volume import steps
 from snapmanage.volume.callers import Callers
 from snapmanage.volume.cinder_dialect import CinderEndpoint
+from snapmanage.volume.due_scan import DueScan
 from snapmanage.volume.endpoint import Endpoint, ManageableLists
 from snapmanage.volume.intake import Intake
 from snapmanage.volume.limits import BackendLimits
@@ -76,6 +77,9 @@ class VolumeServer:
             server: Worker(app, server, driver, worker_name, limits, self._origins[server])
             for server, (_, driver, limits) in backends.items()
         }
+        self._due_scan = DueScan(
+            app.db, {server: limits.scan_interval_seconds for server, (_, _, limits) in backends.items()}
+        )
         kept = KeptScans()
         self._scans = {
             server: BackendScans(server, driver, limits, app.rules.name_template, kept)
@@ -102,6 +106,7 @@ class VolumeServer:
 
     def start(self) -> None:
         """Begin to serve; try backends that don't answer yet again with each heartbeat."""
+        self._due_scan.start()
         wait([self._try_to_open(server) for server in self._backends], START_SECONDS)
         self._beat()
         self._heartbeats.start()
@@ -114,6 +119,7 @@ class VolumeServer:
         workers = [self.workers[server] for server in sorted(self._up)]
         for consumer in self._consumers:
             consumer.stop()
+        self._due_scan.stop()
         for worker in workers:
             worker.drain()
         for consumer in self._consumers:
@@ -148,9 +154,9 @@ class VolumeServer:
             if server in self._alive:
                 self._report_other_storage(server, services.get(tx.conn, server))
             services.beat(tx.conn, self._service(server, tx.now))
-        for server in sorted(up - self._alive):
+        if begun := up - self._alive:
             # Again: the broker returned the casts that the relay sent between `_announce` and the first consuming.
-            outbox.hurry_casts(tx.conn, server, tx.now)
+            outbox.hurry_casts(tx.conn, begun, tx.now)
         return up
 
     def _report_other_storage(self, server: str, beaten: Service | None) -> None:
@@ -194,6 +200,7 @@ class VolumeServer:
             self._app.run(partial(self._announce, server))
             crash.at(Point.SERVER_ANNOUNCED)
             self.workers[server].start()
+            self._due_scan.add(server, self.workers[server].nudge)
             handler = self._handler(server)
             self._consumers.append(self._bus.consume(self._names.server_queues(server), handler, handler.probe))
             self._up = self._up | {server}
@@ -249,7 +256,7 @@ class VolumeServer:
         return PoisonMessageGuard(intake, self._app.db, self._app.rules.retry.max_attempts)
 
     def _announce(self, server: str, tx: Transaction) -> None:
-        outbox.hurry_casts(tx.conn, server, tx.now)
+        outbox.hurry_casts(tx.conn, [server], tx.now)
         services.beat(tx.conn, self._service(server, tx.now))
 
     def _list_snapshots(self, server: str, page: Page) -> list[Assessment]:

@@ -73,7 +73,6 @@ class Worker:
         self._held_seconds = 2 * BATCH_SECONDS if batch.takes_many(driver) else HELD_SECONDS
         self.renew_every = app.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
-        self._claim_at = 0.0
         self._more_due = False
         self._room_made = threading.Event()
         self._draining = threading.Event()
@@ -152,11 +151,10 @@ class Worker:
 
     def _run(self) -> None:
         self.nudge()
-        longest_wait = min(self.limits.scan_interval_seconds, self.renew_every)
         while self._held or not (self._draining.is_set() and self._inbox.empty()):
             items: list[_InboxItem] = []
             with suppress(queue.Empty):
-                items.append(self._inbox.get(timeout=min(longest_wait, SLOW_SECONDS) if self._held else longest_wait))
+                items.append(self._inbox.get(timeout=min(self.renew_every, SLOW_SECONDS) if self._held else None))
                 items += [self._inbox.get() for _ in range(min(self._inbox.qsize(), self.limits.batch))]
             try:
                 self._process_inbox(items)
@@ -181,7 +179,7 @@ class Worker:
         if self._held and time.monotonic() >= self._renew_at:
             self._renew()
         self._abandon_hung_calls()
-        if self._more_due or time.monotonic() >= self._claim_at or None in items:
+        if self._more_due or None in items:
             self._claim()
 
     def _renew(self) -> None:
@@ -249,7 +247,6 @@ class Worker:
         return 0 if self._draining.is_set() else max(0, most - len(self._held))
 
     def _claim(self) -> None:
-        self._claim_at = time.monotonic() + self.limits.scan_interval_seconds
         room = self._room()
         wanted = min(self.limits.batch, room)
         first = self._round_robin.take_next(wanted)

@@ -27,7 +27,7 @@ def find(app: Application, older_than: timedelta) -> Found:
         now = app.db.clock(conn)
         servers = {service.server: service for service in services.all_of(conn)}
         in_progress: list[Record] = [*records.in_progress(conn, Volume), *records.in_progress(conn, Snapshot)]
-        casts_due_at = outbox.casts_due_at(conn)
+        casts_due_at = outbox.casts_due_at(conn, {record.id for record in in_progress if record.due_at is None})
         undelivered = outbox.older_than(conn, now - older_than)
         unreported = upstream.all_of(conn, now - older_than)
     down_after = app.rules.service_down

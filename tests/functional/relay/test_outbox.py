@@ -93,7 +93,7 @@ def test_delays_of_a_cast_start_anew_when_its_server_starts(database: Database, 
     for _ in range(20):
         sender.send_due()
         clock.advance(hours=1)
-    database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
+    database.write(lambda conn, now: outbox.hurry_casts(conn, [SERVER], now))
 
     assert sender.send_due() == 1
     require_sent_after(sender, clock, 10)

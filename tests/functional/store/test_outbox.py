@@ -97,7 +97,7 @@ def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> 
     post(database, waiting, fresh, other, due_at=later)
     database.write(lambda conn, _: outbox.postpone(conn, {waiting.id: later, other.id: later}))
 
-    database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
+    database.write(lambda conn, now: outbox.hurry_casts(conn, [SERVER], now))
 
     assert set(due_messages(database)) == {waiting.id}
     with database.read() as conn:

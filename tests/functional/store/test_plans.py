@@ -10,12 +10,13 @@ from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import cast
 from snapmanage.core.records import Operation, Snapshot
+from snapmanage.core.services import Service
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.store import outbox, ownership, quotas, records
+from snapmanage.store import outbox, ownership, quotas, records, services
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
 from snapmanage.testing.waiting import until
@@ -25,12 +26,13 @@ from tests.functional.databases import ON_SERVERS, Statement, recorded_statement
 from tests.functional.store.rows import list_page
 
 ROWS = 3000
+UNIQUE = ("id", "reference_key", "identity_key")
 LARGE = ("snapshots", "outbox")
 
 
 @ON_SERVERS
 def test_every_step_finds_its_rows_by_an_index(database: Database, app: Application) -> None:
-    fill(database, tables.snapshots, older_snapshots(app), ("id", "reference_key", "identity_key"))
+    fill(database, tables.snapshots, older_snapshots(app), UNIQUE)
     fill(database, tables.outbox, {"due_at": NOW + timedelta(days=1)}, ("id", "record_id"))
 
     with recorded_statements(database.engine) as statements:
@@ -41,8 +43,31 @@ def test_every_step_finds_its_rows_by_an_index(database: Database, app: Applicat
 
 
 @ON_SERVERS
+def test_start_of_a_server_and_stuck_operations_read_no_rows_of_others(database: Database, app: Application) -> None:
+    """Operators look for stuck operations while the outbox is long, and a server starts beside many others."""
+    fill(database, tables.snapshots, older_snapshots(app) | {"server": "another"}, UNIQUE)
+    fill(database, tables.outbox, {"due_at": NOW + timedelta(days=1)}, ("id", "record_id"))
+
+    with recorded_statements(database.engine) as statements, database.read() as conn:
+        ownership.any_not_on(conn, SERVER, "storage")
+        outbox.casts_due_at(conn, {new_id()})
+
+    assert [reads_all(database, text, values) for text, values in about_large_tables(statements)] == [False] * 2
+
+
+@ON_SERVERS
+def test_list_of_all_projects_sorts_no_records(database: Database, app: Application) -> None:
+    fill(database, tables.snapshots, older_snapshots(app), UNIQUE)
+
+    with recorded_statements(database.engine) as statements, database.read() as conn:
+        list_page(conn, ListQuery(None, limit=10))
+
+    assert not any(sorts(database, text, values) for text, values in about_large_tables(statements))
+
+
+@ON_SERVERS
 def test_statement_without_an_index_is_detected(database: Database, app: Application) -> None:
-    fill(database, tables.snapshots, older_snapshots(app), ("id", "reference_key", "identity_key"))
+    fill(database, tables.snapshots, older_snapshots(app), UNIQUE)
 
     with recorded_statements(database.engine) as statements, database.read() as conn:
         conn.execute(select(tables.snapshots.c.id).where(tables.snapshots.c.name == "unknown")).all()
@@ -54,7 +79,7 @@ def test_statement_without_an_index_is_detected(database: Database, app: Applica
 def test_usage_of_a_project_is_counted_without_its_records(database: Database, app: Application) -> None:
     """Requests of a project with a quota wait for the count, and so do the workers of its backends."""
     settled = {"status": "available", "project_id": PROJECT, "due_at": None}
-    fill(database, tables.snapshots, settled, ("id", "reference_key", "identity_key"))
+    fill(database, tables.snapshots, settled, UNIQUE)
 
     with recorded_statements(database.engine) as statements, database.read() as conn:
         usage = quotas.usage_of_snapshots(conn, [PROJECT])[PROJECT]
@@ -83,6 +108,8 @@ def manage(app: Application) -> None:
     assert [record.status.value for record in settled] == ["available", "available"]
     app.db.write(relay)
     with app.db.read() as conn:
+        services.beat(conn, Service(SERVER, "fake", NOW))
+        records.servers_with_due(conn, {SERVER}, NOW)
         list_page(conn, ListQuery(PROJECT, limit=10))
         ownership.owned_among(conn, SERVER, found)
 
@@ -138,6 +165,15 @@ def reads_all(database: Database, statement: str, parameters: Any) -> bool:
         conn.exec_driver_sql("SET LOCAL enable_seqscan = off")  # it is quicker on so few rows
         lines = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
         return any(f"Seq Scan on {name}" in line for line in lines for name in LARGE)
+
+
+def sorts(database: Database, statement: str, parameters: Any) -> bool:
+    """Return whether the database would read rows in another order than the statement requires, and sort them."""
+    with database.engine.connect() as conn:
+        if conn.dialect.name == "mysql":
+            plan = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings()
+            return any("filesort" in row["Extra"] for row in plan)
+        return any("Sort" in line for line in conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars())
 
 
 def reads_index_only(database: Database, statement: str, parameters: Any) -> bool:

@@ -170,6 +170,7 @@ def test_operation_that_is_claimed_again_while_its_worker_shuts_down_is_released
         snapshot_id = world.request_manage(volume, SNAPSHOT)
         stuck.reached()
         monkeypatch.setattr(claims, "claim", claim_late)
+        world.server.workers[SERVER].nudge()
         assert found_room.wait(20)
 
         world.server.drain(timeout_seconds=0)
