@@ -39,7 +39,7 @@ class Asked:
 
 
 class NotTried(errors.BackendUnavailable):
-    """The result of an entry that was not tried, because the backend didn't answer for an earlier one of its batch.
+    """The result of an entry that was not tried, since the backend was unavailable or locked for an earlier one.
 
     It costs the operation no attempt: the worker calls the driver again for it, unless no entry was tried.
     """
