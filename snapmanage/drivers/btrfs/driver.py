@@ -49,14 +49,13 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import relocation, renaming
-from snapmanage.drivers.batch import Asked, raise_or_return
+from snapmanage.drivers.batch import Asked, raise_or_return, try_one
 from snapmanage.drivers.btrfs import objects, paths, privileged, reading
 from snapmanage.drivers.btrfs.names import Names
 from snapmanage.drivers.btrfs.reading import Read
 from snapmanage.drivers.btrfs.view import ESCAPED, ITSELF, OUTSIDE, Member
 from snapmanage.drivers.system import privsep
 
-A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -173,7 +172,7 @@ class BtrfsDriver:
 
         A name is a path from the folder, or begins with one of `beginnings`.
         """
-        names = [_result(Reference.name, each) for each in references]
+        names = [try_one(Reference.name, each) for each in references]
         possible = [each for each in names if isinstance(each, str) and _is_possible(each, beginnings)]
         found = self._members(possible, OUTSIDE in beginnings) if possible else {}
 
@@ -182,7 +181,7 @@ class BtrfsDriver:
                 raise self._missing(name, beginnings)
             return described(raise_or_return(found[name]))
 
-        return [_result(result, each) if isinstance(each, str) else each for each in names]
+        return [try_one(result, each) if isinstance(each, str) else each for each in names]
 
     def _members(self, names: Sequence[str], volumes: bool) -> Read:
         found, undecided = reading.look_up(self._folder, self._file_system, names)
@@ -206,14 +205,6 @@ class BtrfsDriver:
 def _is_possible(name: str, beginnings: tuple[str, ...]) -> bool:
     """Return whether a subvolume can have the name, which is a path or begins with one of `beginnings`."""
     return name == ITSELF or paths.is_valid_path(name) or (name.startswith(beginnings) and paths.is_text(name))
-
-
-def _result(function: Callable[[A], T], argument: A) -> T | errors.SnapmanageError:
-    """Call a function and return its result or its error."""
-    try:
-        return function(argument)
-    except errors.SnapmanageError as error:
-        return error
 
 
 def _is_uuid(text: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from snapmanage import crash, errors
 from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.crash import Point
+from snapmanage.drivers.batch import try_one
 from snapmanage.drivers.btrfs import objects, privileged, reading
 from snapmanage.drivers.btrfs.view import Member
 from snapmanage.drivers.system import privsep
@@ -57,11 +58,7 @@ class Names:
 
     def _sync(self, name: str) -> errors.SnapmanageError | None:
         crash.at(Point.RENAME_UNSYNCED)
-        try:
-            privsep.call(privileged.sync_names, self.folder, self.file_system, name)
-        except errors.SnapmanageError as failure:
-            return failure
-        return None
+        return try_one(privsep.call, privileged.sync_names, self.folder, self.file_system, name)
 
 
 def _place(name: str) -> str:

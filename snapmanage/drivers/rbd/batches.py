@@ -13,7 +13,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.batch import Asked, NotTried
+from snapmanage.drivers.batch import Asked, NotTried, try_until_unavailable
 from snapmanage.drivers.progress import current_progress, reported, working_on
 from snapmanage.drivers.rbd import protection, raw
 from snapmanage.drivers.rbd.cluster import is_broken
@@ -206,18 +206,12 @@ def _then(
 
 def _each(pool: Pool, entries: Sequence[E], act: Callable[[E], R]) -> list[R | Failure]:
     """Act on each entry until the cluster doesn't answer in time."""
-    results: list[R | Failure] = []
-    for entry in entries:
-        last = results[-1] if results else None
-        if isinstance(last, errors.BackendUnavailable):
-            results.append(NotTried(str(last)))
-            continue
+
+    def begin(entry: E) -> R:
         working_on(entry)
-        try:
-            results.append(act(entry))
-        except errors.SnapmanageError as failure:
-            results.append(failure)
-    return _reconnecting(pool, results)
+        return act(entry)
+
+    return _reconnecting(pool, try_until_unavailable(begin, entries))
 
 
 def _reconnecting(pool: Pool, results: Sequence[R | Failure]) -> list[R | Failure]:
