@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
@@ -24,8 +24,18 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.progress import current_progress, working_on
 from snapmanage.drivers.protocol import Driver
 
-__all__ = ["Asked", "BatchDriver", "NotTried", "attempt_each", "raise_or_return", "working_on"]
+__all__ = [
+    "Asked",
+    "BatchDriver",
+    "NotTried",
+    "raise_or_return",
+    "try_each",
+    "try_one",
+    "try_until_unavailable",
+    "working_on",
+]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=Hashable)
 
@@ -39,7 +49,7 @@ class Asked:
 
 
 class NotTried(errors.BackendUnavailable):
-    """The result of an entry that was not tried, because the backend didn't answer for an earlier one of its batch.
+    """The result of an entry that was not tried, since the backend was unavailable or locked for an earlier one.
 
     It costs the operation no attempt: the worker calls the driver again for it, unless no entry was tried.
     """
@@ -92,14 +102,26 @@ def unmanage_snapshots(driver: Driver, bindings: Sequence[Binding]) -> list[Exce
     return _each(driver, "unmanage_snapshots", bindings, driver.unmanage_snapshot)
 
 
-def attempt_each(one: Callable[[E], T], entries: Sequence[E]) -> list[T | errors.SnapmanageError]:
-    """Return the result of `one` for each entry, or the error of snapmanage that it raises."""
+def try_one(function: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T | errors.SnapmanageError:
+    """Return the result of a call, or the error of snapmanage that it raises."""
+    try:
+        return function(*arguments, **more)
+    except errors.SnapmanageError as error:
+        return error
+
+
+def try_each(one: Callable[[E], T], entries: Sequence[E]) -> list[T | errors.SnapmanageError]:
+    """Return the result of `one` for each entry, or its error."""
+    return [try_one(one, entry) for entry in entries]
+
+
+def try_until_unavailable(one: Callable[[E], T], entries: Sequence[E]) -> list[T | errors.SnapmanageError]:
+    """Like `try_each`; after an entry for which the backend was unavailable, the rest has `NotTried`."""
     results: list[T | errors.SnapmanageError] = []
     for entry in entries:
-        try:
-            results.append(one(entry))
-        except errors.SnapmanageError as error:
-            results.append(error)
+        last = results[-1] if results else None
+        unavailable = isinstance(last, errors.BackendUnavailable)
+        results.append(NotTried(str(last)) if unavailable else try_one(one, entry))
     return results
 
 

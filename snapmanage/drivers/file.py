@@ -39,7 +39,7 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import relocation, renaming
-from snapmanage.drivers.batch import Asked, attempt_each, raise_or_return, working_on
+from snapmanage.drivers.batch import Asked, raise_or_return, try_each, working_on
 from snapmanage.drivers.system import files, permissions, syscalls, times
 from snapmanage.drivers.system.files import is_valid_name, translated_errors
 
@@ -86,14 +86,14 @@ class FileDriver:
 
     def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
         with files.opened_directory(self._directory) as fd:
-            return attempt_each(partial(self._found_snapshot, fd), asked)
+            return try_each(partial(self._found_snapshot, fd), asked)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         return raise_or_return(*self.find_volumes([reference]))
 
     def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
         with files.opened_directory(self._directory) as fd:
-            return attempt_each(partial(self._found_volume, fd), references)
+            return try_each(partial(self._found_volume, fd), references)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with files.opened_directory(self._directory) as fd:
@@ -188,7 +188,7 @@ class _OpenDirectory:
     fd: int
 
     def look(self, *names: str) -> dict[str, BackendSnapshot | errors.SnapmanageError]:
-        seen = zip(names, attempt_each(self._described, names), strict=True)
+        seen = zip(names, try_each(self._described, names), strict=True)
         return {name: each for name, each in seen if each is not None}
 
     def is_still(self, name: str, identity: str) -> bool:

@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 from snapmanage import crash, errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.crash import Point
-from snapmanage.drivers.batch import NotTried, raise_or_return
+from snapmanage.drivers.batch import NotTried, raise_or_return, try_one, try_until_unavailable
 from snapmanage.drivers.progress import working_on
 from snapmanage.drivers.relocation import relocated
 
@@ -146,7 +146,7 @@ def _round(
     """Look once, carry out the renames that are due, and look once more."""
     seen = _look(names, moves)
     crash.at(Point.BATCH_LOOKED)
-    results = [_unless_refused(finished, move, seen) for move in moves]
+    results = [try_one(finished, move, seen) for move in moves]
     due = [move for move, result in zip(moves, results, strict=True) if result is None]
     ends = iter(_rename(names, due) if due else ())
     return [end(next(ends)) if result is None else result for result in results]
@@ -155,15 +155,6 @@ def _round(
 def _look(names: Renamer, moves: Sequence[Move]) -> Seen:
     """Look at the old names first, so that another worker's rename can't hide an object."""
     return names.look(*(move.old for move in moves), *(move.new for move in moves))
-
-
-def _unless_refused(
-    finished: Callable[[Move, Seen], A | None], move: Move, seen: Seen
-) -> A | errors.SnapmanageError | None:
-    try:
-        return finished(move, seen)
-    except errors.SnapmanageError as refusal:
-        return refusal
 
 
 def _finished_manage(move: Move, seen: Seen) -> BackendSnapshot | None:
@@ -209,25 +200,16 @@ def _rename(names: Renamer, moves: Sequence[Move]) -> list[End]:
 
 
 def _rename_each(names: Renamer, moves: Sequence[Move]) -> list[errors.SnapmanageError | None]:
-    failures: list[errors.SnapmanageError | None] = []
-    for move in moves:
-        last = failures[-1] if failures else None
-        # A backend that doesn't answer is not asked again for each of the rest.
-        failures.append(NotTried(str(last)) if isinstance(last, errors.BackendUnavailable) else _try(names, move))
-    return failures
+    return try_until_unavailable(partial(_rename_one, names), moves)
 
 
-def _try(names: Renamer, move: Move) -> errors.SnapmanageError | None:
-    """Rename if the old name is still that of the object; return the failure."""
+def _rename_one(names: Renamer, move: Move) -> None:
+    """Rename if the old name is still that of the object."""
     working_on(move.binding)
     crash.at(Point.RENAMING)
-    failure: errors.SnapmanageError | None = None
-    try:
-        _rename_if_still(names, move)
-    except errors.SnapmanageError as raised:
-        failure = raised
+    failure = try_one(_rename_if_still, names, move)
     crash.at(Point.RENAMED)
-    return failure
+    raise_or_return(failure)
 
 
 def _rename_if_still(names: Renamer, move: Move) -> None:

@@ -41,7 +41,6 @@ can still give the name to another subvolume. The look after the batch notices i
 
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
@@ -50,13 +49,13 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import relocation, renaming
-from snapmanage.drivers.batch import Asked, raise_or_return
-from snapmanage.drivers.btrfs import objects, paths, privileged
+from snapmanage.drivers.batch import Asked, raise_or_return, try_one
+from snapmanage.drivers.btrfs import objects, paths, privileged, reading
 from snapmanage.drivers.btrfs.names import Names
+from snapmanage.drivers.btrfs.reading import Read
 from snapmanage.drivers.btrfs.view import ESCAPED, ITSELF, OUTSIDE, Member
 from snapmanage.drivers.system import privsep
 
-A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -147,17 +146,18 @@ class BtrfsDriver:
             raise failure
 
     def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
-        names = self.names(bindings)
-        unmanage = partial(renaming.unmanage_many, names)
-        ends, present = relocation.unmanage_everywhere(bindings, unmanage, self._relocated)
-        synced = names.synced(ends, [each.original_name for each in present])
+        ends, present = relocation.unmanage_everywhere(bindings, self._unmanage, self._relocated)
+        synced = self.names().synced(ends, [each.original_name for each in present])
         # Of a snapshot that is gone, the folder may be gone too.
         failures = [each if isinstance(each, errors.SnapmanageError) else None for each in synced]
         return [None if isinstance(each, errors.SourceNotFound) else each for each in failures]
 
     def names(self, bindings: Sequence[Binding] = ()) -> Names:
         """Return the names in the folder, in order to change those of a batch."""
-        return Names(self._folder, self._file_system, tuple(each.identity for each in bindings))
+        return Names(self._folder, self._file_system, tuple(bindings))
+
+    def _unmanage(self, bindings: Sequence[Binding]) -> list[bool | errors.SnapmanageError]:
+        return renaming.unmanage_many(self.names(bindings), bindings)
 
     def _relocated(self, bindings: Sequence[Binding]) -> dict[Binding, Binding]:
         """Return the snapshots that are in another folder now, such as a renamed one, with their present names."""
@@ -172,20 +172,25 @@ class BtrfsDriver:
 
         A name is a path from the folder, or begins with one of `beginnings`.
         """
-        names = [_result(Reference.name, each) for each in references]
+        names = [try_one(Reference.name, each) for each in references]
         possible = [each for each in names if isinstance(each, str) and _is_possible(each, beginnings)]
-        found = {each.name: each for each in self._members(possible, OUTSIDE in beginnings)} if possible else {}
+        found = self._members(possible, OUTSIDE in beginnings) if possible else {}
 
         def result(name: str) -> T:
             if name not in found:
                 raise self._missing(name, beginnings)
-            return described(found[name])
+            return described(raise_or_return(found[name]))
 
-        return [_result(result, each) if isinstance(each, str) else each for each in names]
+        return [try_one(result, each) if isinstance(each, str) else each for each in names]
 
-    def _members(self, names: Sequence[str], volumes: bool) -> list[Member]:
-        found = privsep.call(privileged.subvolumes, self._folder, self._file_system, names, volumes=volumes)
-        return [Member(*fields) for fields in found]
+    def _members(self, names: Sequence[str], volumes: bool) -> Read:
+        found, undecided = reading.look_up(self._folder, self._file_system, names)
+        if volumes:
+            # A read-only snapshot is a volume only if it has snapshots, which no lookup can see.
+            unclear = {name for name, each in found.items() if each.is_snapshot and each.read_only}
+            found = {name: each for name, each in found.items() if name not in unclear}
+            undecided |= unclear
+        return reading.with_search(self._folder, self._file_system, found, undecided)
 
     def _missing(self, name: str, beginnings: tuple[str, ...]) -> errors.SnapmanageError:
         elsewhere = OUTSIDE in beginnings and paths.is_valid_path(name.removeprefix(OUTSIDE))
@@ -200,14 +205,6 @@ class BtrfsDriver:
 def _is_possible(name: str, beginnings: tuple[str, ...]) -> bool:
     """Return whether a subvolume can have the name, which is a path or begins with one of `beginnings`."""
     return name == ITSELF or paths.is_valid_path(name) or (name.startswith(beginnings) and paths.is_text(name))
-
-
-def _result(function: Callable[[A], T], argument: A) -> T | errors.SnapmanageError:
-    """Call a function and return its result or its error."""
-    try:
-        return function(argument)
-    except errors.SnapmanageError as error:
-        return error
 
 
 def _is_uuid(text: str) -> bool:

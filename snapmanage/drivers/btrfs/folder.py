@@ -57,12 +57,16 @@ def snapshots(folder: str, file_system: str) -> list[Member]:
         return found
 
 
-def subvolumes(
-    folder: str, file_system: str, names: Sequence[str], identities: Collection[str], volumes: bool
-) -> list[Member]:
-    """Return the subvolumes of these names, as `members.read_named` describes."""
+def look_up(folder: str, file_system: str, names: Sequence[str]) -> tuple[list[Member], list[str]]:
+    """Return the subvolumes of these names, and the undecided names, as `members.look_up` describes."""
     with _opened(folder, file_system) as fd, _translated_errors(folder):
-        found = members.read_named(fd, names, identities, volumes)
+        return members.look_up(fd, names)
+
+
+def search_for(folder: str, file_system: str, names: Collection[str]) -> list[Member]:
+    """Return the subvolumes of these names, from a search of all; a name may lie outside of the folder."""
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
+        found = members.search_for(fd, names)
         if found is None:
             raise _removed(folder)
         return found

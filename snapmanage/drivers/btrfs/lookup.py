@@ -1,15 +1,14 @@
 """Single subvolumes of a btrfs, found by a name in a folder, by number or by identity.
 
 A lookup reads a few items, however many subvolumes the file system has. It needs no permission on a subvolume, only on
-the folder that has its name. A lookup that these items can't decide raises `Unclear`; then the caller reads all
-subvolumes with `trees`. Errors are plain `OSError`s.
+the folder that has its name. A lookup that these items can't decide raises `Unclear`, or returns the name as undecided;
+then the caller reads all subvolumes with `trees`. Errors are plain `OSError`s.
 """
 
 import os
 import struct
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 from snapmanage.drivers.btrfs import quotas, trees
 from snapmanage.drivers.btrfs.paths import (
@@ -68,24 +67,26 @@ class Lookup:
         self._numbered: dict[int, Subvolume | None] = {}
         self._identified: dict[str, Subvolume] = {}
 
-    def named(self, names: Sequence[str]) -> dict[str, Subvolume]:
-        """Return the subvolumes with these paths from the folder, with their counts; leave out free paths.
+    def named(self, names: Sequence[str]) -> tuple[dict[str, Subvolume], set[str]]:
+        """Return the subvolumes with these paths from the folder, with their counts, and the undecided paths.
 
-        Of two paths of one subvolume, which was renamed meanwhile, return the later one.
+        Leave out free paths. Of two paths of one subvolume, which was renamed meanwhile, return the later one.
         """
-        folders: dict[str, list[str]] = {}
-        for name in names:
-            folders.setdefault(self._parted(name)[0], []).append(name)
         found: dict[int, tuple[str, Subvolume]] = {}
-        for place, within in folders.items():
-            with _opened_beneath(self._fd, place) as inner:
-                if inner is None:
-                    continue
-                directory = directory_of(inner)
-                for name in within:
-                    if each := self._in_directory(directory, name):
-                        found[each.number] = name, each
-        return dict(found.values())
+        undecided = set[str]()
+        directories: dict[str, Directory | None] = {}
+        for name in names:
+            try:
+                place, _ = self._parted(name)
+                if place not in directories:
+                    directories[place] = self._directory(place)
+                directory = directories[place]
+                if directory and (each := self._in_directory(directory, name)):
+                    found[each.number] = name, each
+            except (OSError, Unclear):
+                # An error of one name must not change another.
+                undecided.add(name)
+        return dict(found.values()), undecided
 
     def numbered(self, number: int) -> Subvolume | None:
         """Return a subvolume without its count; None for one that doesn't exist."""
@@ -117,6 +118,17 @@ class Lookup:
             raise Unclear
         place, _, last = name.rpartition("/")
         return place, last
+
+    def _directory(self, place: str) -> Directory | None:
+        """Return a folder beneath the open one; None if there is none."""
+        try:
+            inner = syscalls.open_directory_beneath(self._fd, place) if place else os.dup(self._fd)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return directory_of(inner)
+        finally:
+            os.close(inner)
 
     def _in_directory(self, directory: Directory, name: str) -> Subvolume | None:
         if (found := read_entry(self._fd, directory, self._parted(name)[1])) is None:
@@ -221,17 +233,3 @@ def _numbers(fd: int, identity: str) -> list[int]:
         for _, item in search(fd, _UUID_TREE, key, key)
         for (number,) in _NUMBER.iter_unpack(item[: len(item) & ~7])
     ]
-
-
-@contextmanager
-def _opened_beneath(fd: int, place: str) -> Iterator[int | None]:
-    """Open a folder beneath an open one; yield None if there is none."""
-    try:
-        inner = syscalls.open_directory_beneath(fd, place) if place else os.dup(fd)
-    except (FileNotFoundError, NotADirectoryError):
-        yield None
-        return
-    try:
-        yield inner
-    finally:
-        os.close(inner)

@@ -32,36 +32,34 @@ def read(fd: int) -> list[Member] | None:
     return _fitting([_noted(fd, each) for each in listed], "snapshots")
 
 
-def read_named(fd: int, names: Sequence[str], identities: Collection[str], volumes: bool) -> list[Member] | None:
-    """Return the subvolumes of these names, also outside of the folder; None where the folder was removed.
+def look_up(fd: int, names: Sequence[str]) -> tuple[list[Member], list[str]]:
+    """Look up each of these names in an open folder by itself, in the order given.
 
-    Each name is looked up by itself, in the order given, if that can decide. Otherwise one search reads all subvolumes:
-    for a name with an odd place, for a snapshot whose parent is gone, and for `volumes`, which require `has_snapshots`
-    of a read-only snapshot. The search also decides if an object with one of the identities has none of the names. It
-    sees a subvolume that is renamed meanwhile under one of its names, where lookups can miss both. Raise `OSError`.
+    Return the subvolumes, and the names that only a search of all subvolumes can decide, such as one with an odd place,
+    or that of a snapshot whose parent is gone.
     """
-    found = _looked_up(fd, names)
-    if found is None or not {each.identity for each in found}.issuperset(identities):
-        return _searched(fd, frozenset(names))
-    if volumes and any(each.is_snapshot and each.read_only for each in found):
-        return _searched(fd, frozenset(names))
-    return found
-
-
-def _looked_up(fd: int, names: Sequence[str]) -> list[Member] | None:
-    """Return the subvolumes of these names; None if only a search of all subvolumes can decide."""
+    found: list[Member] = []
     try:
         lookup = Lookup(fd)
         if lookup.here is None:
-            return None
+            return [], list(names)
         view = View(fd, lookup.here, lookup)
-        return [_noted(fd, view.member(name, each)) for name, each in lookup.named(names).items()]
     except (OSError, Unclear):
-        # An error of one name must not change another; the search knows which one is damaged.
-        return None
+        return [], list(names)
+    named, undecided = lookup.named(names)
+    for name, each in named.items():
+        try:
+            found.append(_noted(fd, view.member(name, each)))
+        except (OSError, Unclear):
+            undecided.add(name)
+    return found, sorted(undecided)
 
 
-def _searched(fd: int, names: Collection[str]) -> list[Member] | None:
+def search_for(fd: int, names: Collection[str]) -> list[Member] | None:
+    """Search all subvolumes for those of these names, also outside of the open folder; None if it was removed.
+
+    A subvolume that is renamed meanwhile is seen under one of its names, where lookups can miss both. Raise `OSError`.
+    """
     here, found = trees.read(fd)
     if here is None:
         return None

@@ -1,13 +1,14 @@
 """The names of the subvolumes in a folder, which `snapmanage.drivers.renaming` changes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from snapmanage import crash, errors
-from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.crash import Point
-from snapmanage.drivers.btrfs import objects, privileged
+from snapmanage.drivers.batch import try_one
+from snapmanage.drivers.btrfs import objects, privileged, reading
 from snapmanage.drivers.btrfs.view import Member
 from snapmanage.drivers.system import privsep
 
@@ -16,15 +17,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Names:
-    """The `Renamer` of one batch; `identities` are those of the objects that the batch renames."""
+    """The `Renamer` of one batch; `bindings` are those of the objects that the batch renames."""
 
     folder: str
     file_system: str
-    identities: tuple[str, ...] = ()
+    bindings: tuple[Binding, ...] = ()
 
-    def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        found = privsep.call(privileged.subvolumes, self.folder, self.file_system, names, self.identities)
-        return {member.name: objects.snapshot(member) for member in (Member(*fields) for fields in found)}
+    def look(self, *names: str) -> dict[str, BackendSnapshot | errors.SnapmanageError]:
+        found, undecided = reading.look_up(self.folder, self.file_system, names)
+        seen = reading.with_search(self.folder, self.file_system, found, undecided | self._lost(names, found))
+        return {name: objects.snapshot(each) if isinstance(each, Member) else each for name, each in seen.items()}
+
+    def _lost(self, names: Collection[str], found: Mapping[str, Member]) -> set[str]:
+        """Return both names of each object that has neither of them: a rename at this moment can hide an object."""
+        present, looked_at = {each.identity for each in found.values()}, frozenset(names)
+        lost = [{each.original_name, each.managed_name} for each in self.bindings if each.identity not in present]
+        return {name for pair in lost if pair <= looked_at for name in pair}
 
     def rename(self, old: str, new: str) -> None:
         privsep.call(privileged.rename_subvolume, self.folder, self.file_system, old, new)
@@ -50,11 +58,7 @@ class Names:
 
     def _sync(self, name: str) -> errors.SnapmanageError | None:
         crash.at(Point.RENAME_UNSYNCED)
-        try:
-            privsep.call(privileged.sync_names, self.folder, self.file_system, name)
-        except errors.SnapmanageError as failure:
-            return failure
-        return None
+        return try_one(privsep.call, privileged.sync_names, self.folder, self.file_system, name)
 
 
 def _place(name: str) -> str:

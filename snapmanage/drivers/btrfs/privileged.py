@@ -13,12 +13,16 @@ def snapshots(path: str, file_system: str) -> list[tuple[object, ...]]:
 
 
 @privsep.context.entrypoint
-def subvolumes(
-    path: str, file_system: str, names: Sequence[str], identities: Sequence[str] = (), volumes: bool = False
-) -> list[tuple[object, ...]]:
-    """Return the fields of each `Member` that `btrfs.folder.subvolumes` returns."""
-    found = folder.subvolumes(path, file_system, names, frozenset(identities), volumes)
-    return [tuple(member) for member in found]
+def look_up(path: str, file_system: str, names: Sequence[str]) -> tuple[list[tuple[object, ...]], list[str]]:
+    """Return the fields of each `Member`, and the undecided names, that `btrfs.folder.look_up` returns."""
+    found, undecided = folder.look_up(path, file_system, names)
+    return [tuple(member) for member in found], undecided
+
+
+@privsep.context.entrypoint
+def search_for(path: str, file_system: str, names: Sequence[str]) -> list[tuple[object, ...]]:
+    """Return the fields of each `Member` that `btrfs.folder.search_for` returns."""
+    return [tuple(member) for member in folder.search_for(path, file_system, frozenset(names))]
 
 
 @privsep.context.entrypoint

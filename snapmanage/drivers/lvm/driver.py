@@ -49,7 +49,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.batch import Asked, raise_or_return
+from snapmanage.drivers.batch import Asked, raise_or_return, try_one
 from snapmanage.drivers.lvm import messages, privileged, report
 from snapmanage.drivers.lvm.names import begins_reserved, is_valid_name, refusal
 from snapmanage.drivers.lvm.renamer import GroupRenamer
@@ -163,9 +163,9 @@ class LvmDriver:
         self, references: Sequence[Reference], described: Callable[[LogicalVolume], T]
     ) -> list[T | errors.SnapmanageError]:
         """Return the description of each reference's logical volume, from one report, or the error of the reference."""
-        names = [_attempt(Reference.name, each) for each in references]
+        names = [try_one(Reference.name, each) for each in references]
         found = self._named([each for each in names if isinstance(each, str)])
-        return [_attempt(self._described, each, found, described) for each in names]
+        return [try_one(self._described, each, found, described) for each in names]
 
     def _described(
         self, name: str | errors.SnapmanageError, found: Named, described: Callable[[LogicalVolume], T]
@@ -231,14 +231,6 @@ class LvmDriver:
         completed = CompletedCommand(*privsep.call(entrypoint, self._group, *arguments))
         messages.refuse_failure(action, completed)
         return completed
-
-
-def _attempt(function: Callable[..., T], *arguments: object) -> T | errors.SnapmanageError:
-    """Return the function's result, or the error of snapmanage that it raises."""
-    try:
-        return function(*arguments)
-    except errors.SnapmanageError as error:
-        return error
 
 
 def _illegal(name: str, reason: str = "") -> errors.InvalidReference:

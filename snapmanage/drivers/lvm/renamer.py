@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe, refuse_unsafe
-from snapmanage.drivers.batch import raise_or_return
+from snapmanage.drivers.batch import NotTried, raise_or_return
 
 LEAST_FRESH_SECONDS = 2.0
 MOST_FRESH_SECONDS = 60.0
@@ -24,7 +24,7 @@ class GroupRenamer:
     """A `renaming.Renamer` for one batch.
 
     `look` and `rename` run a command. A command that has waited for the group's lock until its deadline is the last one
-    that waits for it: the rest of the batch fails at once with the same error, and is retried later.
+    that waits for it: the rest of the batch is not tried.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class GroupRenamer:
         self._wait_once(self._rename, old, new)
 
     def _wait_once(self, command: Callable[..., object], *names: str) -> None:
-        """Run a command, unless an earlier one has waited for the lock until its deadline."""
+        """Run a command; raise `NotTried` if an earlier one has waited for the lock until its deadline."""
         if self._locked:
-            raise self._locked
+            raise NotTried(str(self._locked))
         begun = self._clock()
         try:
             command(*names)

@@ -44,7 +44,6 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import ClassVar, TypeVar
 
 from oslo_config import cfg
@@ -54,11 +53,11 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.logfields import fields
 from snapmanage.drivers import renaming
-from snapmanage.drivers.batch import Asked, raise_or_return
+from snapmanage.drivers.batch import Asked, raise_or_return, try_one
 from snapmanage.drivers.qcow2 import lock, qemu_img
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES
-from snapmanage.drivers.qcow2.lookup import ImageName, Lookup, attempt
+from snapmanage.drivers.qcow2.lookup import ImageName, Lookup
 from snapmanage.drivers.qcow2.paths import Resolvers
 from snapmanage.drivers.qcow2.renames import LockedDirectory
 from snapmanage.drivers.renaming import Move
@@ -197,10 +196,7 @@ class Qcow2Driver:
             renamed = iter(locked.carry_out(moves, renaming.manage_many))
             # An internal snapshot keeps its name, so its file may have a new one by now.
             lookup = Lookup(locked.directory, locked.chains())
-            return [
-                attempt(partial(lookup.internal, each)) if "/" in each.managed_name else next(renamed)
-                for each in bindings
-            ]
+            return [try_one(lookup.internal, each) if "/" in each.managed_name else next(renamed) for each in bindings]
 
     def _unmanage_part(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
         moves = [Move(each, each.managed_name, each.original_name) for each in bindings]
@@ -212,14 +208,14 @@ class Qcow2Driver:
         self, asked: Sequence[Asked], find: Callable[[Lookup, ImageName, Asked], T]
     ) -> list[T | errors.SnapmanageError]:
         """Find what each entry asks for, in one scan; an impossible name costs none."""
-        names = [attempt(partial(ImageName.of, each.reference)) for each in asked]
+        names = [try_one(ImageName.of, each.reference) for each in asked]
         impossible = [each for each in names if isinstance(each, errors.SnapmanageError)]
         if len(impossible) == len(names):
             return [*impossible]
         with self._lock_directory() as locked:
             lookup = Lookup(locked.directory, locked.chains())
             return [
-                name if isinstance(name, errors.SnapmanageError) else attempt(partial(find, lookup, name, each))
+                name if isinstance(name, errors.SnapmanageError) else try_one(find, lookup, name, each)
                 for name, each in zip(names, asked, strict=True)
             ]
 

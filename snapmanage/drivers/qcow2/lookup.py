@@ -1,6 +1,5 @@
 """Answers to requests that name a volume or a snapshot; one scan of a locked directory serves many of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -118,14 +117,6 @@ class Lookup:
             return self.chains, image
         chains = self.directory.scan(image.identity)
         return chains, chains.image_with_identity(image.identity) or image
-
-
-def attempt(call: Callable[[], T]) -> T | errors.SnapmanageError:
-    """Return the result of a call, or its error: in a batch, an error concerns one entry alone."""
-    try:
-        return call()
-    except errors.SnapmanageError as failure:
-        return failure
 
 
 def _internal_snapshot(image: Image, file: str, id: str) -> InternalSnapshot:

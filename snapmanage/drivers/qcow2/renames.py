@@ -34,11 +34,11 @@ from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.crash import Point
 from snapmanage.drivers.batch import NotTried
 from snapmanage.drivers.qcow2 import links, qemu_img
-from snapmanage.drivers.qcow2.attempts import Failures, attempt_each, attempt_together
 from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.image import Overlay
 from snapmanage.drivers.qcow2.lookup import Lookup
+from snapmanage.drivers.qcow2.steps import Failures, take_each, take_together
 from snapmanage.drivers.renaming import Move
 from snapmanage.drivers.system import files, syscalls
 from snapmanage.drivers.system.files import translated_errors
@@ -87,7 +87,7 @@ class LockedDirectory:
     def rename_many(self, moves: Sequence[Move]) -> list[errors.SnapmanageError | None]:
         """Take each step for all moves; if a step of a move fails, undo its finished steps as far as possible."""
         chains = self.chains()
-        failures = attempt_each(partial(self._begin, chains), moves)
+        failures = take_each(partial(self._begin, chains), moves)
         if begun := [each for each in moves if each not in failures]:
             self._sync()
             unfinished = self._complete(begun, chains, new=True)
@@ -136,13 +136,13 @@ class LockedDirectory:
         failures = self._rebase_all(moves, chains, new)
         if ready := [each for each in moves if each not in failures]:
             late = partial(self._rebase_late, self._scan(), new)
-            failures |= attempt_each(late, ready)
+            failures |= take_each(late, ready)
         if ready := [each for each in ready if each not in failures]:
-            failures |= attempt_each(self._remove_old_name, ready)
+            failures |= take_each(self._remove_old_name, ready)
             self._sync()
             # The old names are gone, so each move is checked, even if the storage fails on one of them.
             removed = [each for each in ready if each not in failures]
-            failures |= attempt_each(self._confirm, removed, stop_if_unavailable=False)
+            failures |= take_each(self._confirm, removed, stop_if_unavailable=False)
         return failures
 
     def _rebase_all(self, moves: Sequence[Move], chains: Chains, new: bool) -> Failures:
@@ -153,9 +153,9 @@ class LockedDirectory:
                 return failures | dict.fromkeys(moves[start:], NotTried(str(unavailable[0])))
             some = moves[start : start + MOST_PROCESSES]
             # No qemu-img of this batch runs now: its lock on an overlay would look like that of another process.
-            opened = attempt_each(self._refuse_opened, some) if new else {}
+            opened = take_each(self._refuse_opened, some) if new else {}
             closed = [each for each in some if each not in opened]
-            failures |= opened | attempt_together(partial(self._rebase_overlays, chains), closed)
+            failures |= opened | take_together(partial(self._rebase_overlays, chains), closed)
         return failures
 
     def _refuse_opened(self, move: Move) -> None:

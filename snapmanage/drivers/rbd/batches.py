@@ -13,7 +13,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.batch import Asked, NotTried
+from snapmanage.drivers.batch import Asked, NotTried, try_until_unavailable
 from snapmanage.drivers.progress import current_progress, reported, working_on
 from snapmanage.drivers.rbd import protection, raw
 from snapmanage.drivers.rbd.cluster import is_broken
@@ -89,20 +89,22 @@ def image_of_volume(reference: Reference) -> str:
 
 def find_volumes(pool: Pool, references: Sequence[Reference]) -> list[BackendVolume | Failure]:
     """Find the volume of references to one image."""
-    return _each(references, lambda reference: pool.find_volume(check_name(reference.name())))
+    return _each(pool, references, lambda reference: pool.find_volume(check_name(reference.name())))
 
 
 def find(pool: Pool, asked: Sequence[Asked]) -> list[BackendSnapshot | Failure]:
     """Find snapshots of one image."""
-    return _each(asked, partial(_find, pool))
+    return _each(pool, asked, partial(_find, pool))
 
 
 def manage(pool: Pool, bindings: Sequence[Binding], protect: bool) -> list[BackendSnapshot | Failure]:
     """Rename snapshots of one image, and protect them if `protect` is true."""
     image_id = image_of_binding(bindings[0])
     with ImageRenamer(pool, image_id, protection.refuse_unprotectable if protect else None) as names:
-        results = renaming.manage_many(names, bindings)
-    return _refuse_broken(_protect(pool, image_id, bindings, results) if protect else results)
+        results: Sequence[BackendSnapshot | Failure] = renaming.manage_many(names, bindings)
+    if protect:
+        results = _then(partial(_protect, pool, image_id, bindings), results)
+    return _reconnecting(pool, results)
 
 
 def unmanage(pool: Pool, bindings: Sequence[Binding]) -> list[Failure | None]:
@@ -112,7 +114,7 @@ def unmanage(pool: Pool, bindings: Sequence[Binding]) -> list[Failure | None]:
         with ImageRenamer(pool, image_id) as names:
             renamed = renaming.unmanage_many(names, bindings)
         failures = [each if isinstance(each, errors.SnapmanageError) else None for each in renamed]
-        return _refuse_broken(_restore(pool, image_id, bindings, failures))
+        return _reconnecting(pool, _then(partial(_restore, pool, image_id, bindings), failures))
     except errors.SourceNotFound:
         # The image is gone, and its snapshots with it, unless the whole pool or namespace is missing.
         pool.verify()
@@ -164,7 +166,7 @@ def _protect(
                 protection.protect(image.image, ids.snapshot, image.short_name(found))
                 return found
 
-        protected = dict(zip(managed, _each(list(managed), protect), strict=True))
+        protected = dict(zip(managed, _each(pool, list(managed), protect), strict=True))
     return [protected.get(each, result) for each, result in zip(bindings, results, strict=True)]
 
 
@@ -188,29 +190,32 @@ def _restore(
                 snapshot_id = SnapshotIds.parse(binding.identity).snapshot
                 protection.restore(image.image, snapshot_id, image.name_of(snapshot_id), rbd.ImageBusy)
 
-        restored = dict(zip(due, _each(due, restore), strict=True))
+        restored = dict(zip(due, _each(pool, due, restore), strict=True))
     return [restored.get(each, failure) for each, failure in zip(bindings, failures, strict=True)]
 
 
-def _each(entries: Sequence[E], act: Callable[[E], R]) -> list[R | Failure]:
+def _then(
+    act: Callable[[Sequence[R | Failure]], Sequence[R | Failure]], results: Sequence[R | Failure]
+) -> Sequence[R | Failure]:
+    """Return the results after a further act; its failure replaces no error, such as that of an entry not tried."""
+    try:
+        return act(results)
+    except errors.BackendError as failure:
+        return [each if isinstance(each, errors.SnapmanageError) else failure for each in results]
+
+
+def _each(pool: Pool, entries: Sequence[E], act: Callable[[E], R]) -> list[R | Failure]:
     """Act on each entry until the cluster doesn't answer in time."""
-    results: list[R | Failure] = []
-    for entry in entries:
-        last = results[-1] if results else None
-        if isinstance(last, errors.BackendUnavailable):
-            results.append(NotTried(str(last)))
-            continue
+
+    def begin(entry: E) -> R:
         working_on(entry)
-        try:
-            results.append(act(entry))
-        except errors.SnapmanageError as failure:
-            results.append(failure)
-    return _refuse_broken(results)
+        return act(entry)
+
+    return _reconnecting(pool, try_until_unavailable(begin, entries))
 
 
-def _refuse_broken(results: Sequence[R | Failure]) -> list[R | Failure]:
-    """Raise the error of a broken connection, so that the next call makes a new one; return the results otherwise."""
-    for each in results:
-        if isinstance(each, errors.SnapmanageError) and is_broken(each):
-            raise each
+def _reconnecting(pool: Pool, results: Sequence[R | Failure]) -> list[R | Failure]:
+    """Return the results; if one is the error of a broken connection, let the next call make a new connection."""
+    if any(isinstance(each, errors.SnapmanageError) and is_broken(each) for each in results):
+        pool.cluster.close()
     return list(results)

@@ -17,9 +17,8 @@ transaction.
 
 **Refusals.** An object with unreadable properties is listed as unusable. Where damage keeps ZFS from listing
 everything, the listing has the remaining snapshots and an entry `DATASET@*` with the reason; a list of volumes has an
-entry `DATASET/*`. The driver then also
-reads by name the datasets that this host has mounted or has devices of. A snapshot that waits to be destroyed
-(`zfs destroy -d`) is unusable.
+entry `DATASET/*`. The driver then also reads by name the datasets that this host has mounted or has devices of. A
+snapshot that waits to be destroyed (`zfs destroy -d`) is unusable.
 
 **In use.** A snapshot that is mounted outside of `.zfs/snapshot`, in snapmanage's own mount namespace, is in use. ZFS
 itself unmounts a snapshot beneath `.zfs/snapshot`, and refuses the rename while a process works there. Holds and
@@ -46,7 +45,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import relocation, renaming
-from snapmanage.drivers.batch import Asked, attempt_each, raise_or_return
+from snapmanage.drivers.batch import Asked, raise_or_return, try_each
 from snapmanage.drivers.protocol import Section
 from snapmanage.drivers.zfs import unlisted
 from snapmanage.drivers.zfs.identities import is_old, renewed
@@ -121,13 +120,13 @@ class ZfsDriver:
 
     def find_snapshots(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
         references = [each.reference for each in asked]
-        return attempt_each(self._lookup(references).snapshot, references)
+        return try_each(self._lookup(references).snapshot, references)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         return raise_or_return(*self.find_volumes([reference]))
 
     def find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
-        return attempt_each(self._lookup(references).volume, references)
+        return try_each(self._lookup(references).volume, references)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         # The search covers the whole pool, since a dataset can be renamed to a place outside of the configured one.
@@ -213,4 +212,4 @@ class ZfsDriver:
             present = [each for each in named if each and each.is_snapshot and each.old_identity == binding.identity]
             return replace(binding, identity=present[0].identity) if present else binding
 
-        return attempt_each(lambda each: renewed(each) if is_old(each.identity) else each, bindings)
+        return try_each(lambda each: renewed(each) if is_old(each.identity) else each, bindings)

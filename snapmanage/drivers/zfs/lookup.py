@@ -6,7 +6,7 @@ from functools import cached_property
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.reference import Reference
-from snapmanage.drivers.batch import attempt_each
+from snapmanage.drivers.batch import try_each
 from snapmanage.drivers.system import mounts
 from snapmanage.drivers.zfs import unlisted
 from snapmanage.drivers.zfs.mounts import mounted_snapshots
@@ -31,7 +31,7 @@ class Lookup:
     def __init__(self, scanner: Scanner, references: Sequence[Reference], managed_suffix_length: int) -> None:
         self._scanner = scanner
         self._managed_suffix_length = managed_suffix_length
-        names = [each for each in attempt_each(self._name, references) if isinstance(each, str)]
+        names = [each for each in try_each(self._name, references) if isinstance(each, str)]
         self._found = scanner.named(*names) if names else Found({}, {})
 
     def snapshot(self, reference: Reference) -> BackendSnapshot:

@@ -4,7 +4,7 @@ import time
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.drivers.batch import attempt_each, raise_or_return
+from snapmanage.drivers.batch import raise_or_return, try_each
 from snapmanage.drivers.system import privsep
 from snapmanage.drivers.system.commands import CompletedCommand
 from snapmanage.drivers.zfs import commands, failures, privileged
@@ -39,7 +39,7 @@ class Renames:
                 raise errors.BackendError(f"{name!r} can't be read: {each.fault}")
             return snapshots.get(name)
 
-        results = zip(names, attempt_each(reported, names), strict=True)
+        results = zip(names, try_each(reported, names), strict=True)
         self._pending = {name: each for name, each in results if each is not None}
         self._reported_at = began
         return dict(self._pending)

@@ -43,4 +43,4 @@ def test_arguments_are_checked_on_the_privileged_side(btrfs: Btrfs, binding: Bin
     with pytest.raises(errors.InvalidReference):
         privileged.sync_names(top, "", "../a")
     with pytest.raises(errors.ConfigurationError):
-        privileged.subvolumes("relative", "", [])
+        privileged.look_up("relative", "", [])

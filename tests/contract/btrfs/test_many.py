@@ -1,5 +1,6 @@
 """Many snapshots of a btrfs at once: what a batch reads, and the check of each snapshot right before its rename."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -46,6 +47,10 @@ def asked(*names: str) -> list[Asked]:
 def kinds(results: list[object]) -> list[type | None]:
     """Return the type of each error; None for each other result."""
     return [type(each) if isinstance(each, Exception) else None for each in results]
+
+
+def failing_search(fd: int) -> None:
+    raise OSError(errno.EIO, "the disk fails")
 
 
 def do_at(point: Point, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +126,42 @@ def test_one_search_serves_a_batch_with_names_that_no_lookup_can_decide(
 
     assert kinds([*found]) == [None] * 12
     assert len(searches) == 1
+
+
+def test_failed_search_fails_only_the_names_that_no_lookup_can_decide(
+    btrfs: Btrfs, driver: BtrfsDriver, daily: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    btrfs.add_volume("gone")
+    btrfs.add_snapshots("gone", "of-the-gone")
+    btrfs.remove("gone")
+    bindings = [bind(driver, name) for name in (daily[0], "of-the-gone", daily[1])]
+    monkeypatch.setattr(trees, "read", failing_search)
+
+    found = driver.find_snapshots(asked(daily[0], "of-the-gone", daily[1]))
+    volumes = driver.find_volumes([Reference.named(name) for name in ("volume-1", daily[0])])
+    managed = driver.manage_snapshots(bindings)
+
+    assert kinds([*found]) == [None, errors.BackendUnavailable, None]
+    assert kinds([*volumes]) == [None, errors.BackendUnavailable]
+    assert kinds([*managed]) == [None, errors.BackendUnavailable, None]
+    assert btrfs.snapshots() >= {bindings[0].managed_name, "of-the-gone", bindings[2].managed_name}
+
+
+def test_gone_snapshot_alone_has_the_error_of_a_failed_search(
+    btrfs: Btrfs, driver: BtrfsDriver, daily: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, gone, last = bindings = [bind(driver, name) for name in daily[:3]]
+    # The name of the gone snapshot belongs to another one of the batch.
+    same_name = Binding(gone.identity, first.original_name, gone.managed_name)
+    btrfs.remove(gone.original_name)
+    monkeypatch.setattr(trees, "read", failing_search)
+
+    managed = driver.manage_snapshots([first, gone, same_name, last])
+    unmanaged = driver.unmanage_snapshots(bindings)
+
+    assert kinds([*managed]) == [None, errors.BackendUnavailable, errors.BackendUnavailable, None]
+    assert kinds([*unmanaged]) == [None, errors.BackendUnavailable, None]
+    assert btrfs.snapshots() >= {first.original_name, last.original_name}
 
 
 def test_snapshot_in_a_damaged_subvolume_fails_alone(btrfs: Btrfs, driver: BtrfsDriver, daily: list[str]) -> None:

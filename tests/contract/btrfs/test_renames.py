@@ -44,7 +44,7 @@ def test_object_that_is_renamed_during_a_look_is_found_under_one_of_its_names(
     btrfs: Btrfs, driver: BtrfsDriver
 ) -> None:
     btrfs.add_snapshots("volume-1", "one")
-    names = driver.names([bind(driver, "one")])
+    names = driver.names([Binding(bind(driver, "one").identity, "one", "other")])
 
     with subprocess.Popen([sys.executable, "-c", RENAME_TO_AND_FRO, str(btrfs.top)]) as renaming:
         try:

@@ -281,6 +281,30 @@ def test_storage_that_does_not_respond_is_not_asked_for_each_of_the_rest(
     chain.check_unmanaged()
 
 
+def test_old_name_is_checked_after_its_removal_even_if_the_storage_failed_for_another_one(
+    chain: Chain, bindings: list[Binding], monkeypatch: pytest.MonkeyPatch, one_at_a_time: None
+) -> None:
+    real, late = qemu_img.rebase, [chain.folder / "late-1.qcow2", chain.folder / "late-2.qcow2"]
+
+    def fail_for_first_late(fd: int, *arguments: Any) -> str:
+        if late[0].exists() and os.path.samestat(os.fstat(fd), late[0].stat()):
+            raise errors.BackendUnavailable("the storage hangs")
+        return real(fd, *arguments)
+
+    def make_overlays() -> None:
+        create(late[0], BASE, "raw", 0x55)
+        create(late[1], OLD, "qcow2", 0x66)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(qemu_img, "rebase", fail_for_first_late)
+        with act_once_before("rename", make_overlays):
+            base, middle = chain.driver.manage_snapshots(bindings)
+
+    assert [type(base), type(middle)] == [errors.BackendUnavailable, BackendSnapshot]
+    assert [len(qemu.chain(each)) for each in late] == [2, 3]
+    assert chain.backing("late-2.qcow2") == NEW
+
+
 def test_progress_shows_the_snapshot_whose_overlays_are_being_changed(
     chain: Chain, bindings: list[Binding], one_at_a_time: None
 ) -> None:

@@ -145,6 +145,26 @@ def test_client_that_does_not_answer_the_notification_fails_no_rename(
     assert kinds(driver.manage_snapshots([binding])) == [BackendSnapshot]
 
 
+def test_clients_are_not_notified_through_a_cluster_that_hangs_in_a_rename(
+    lab: RbdLab, driver: RbdDriver, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notification has no time limit of its own."""
+    bindings, rename = bind_many(driver, names[::2]), raw.rename_snapshot
+    notified = list[object]()
+
+    def rename_until_the_last(*arguments: Any) -> None:
+        if arguments[-1] == bindings[-1].managed_name.partition("@")[2]:
+            raise lab.odd.rados.TimedOut("no answer", errno=110)
+        rename(*arguments)
+
+    monkeypatch.setattr(raw, "rename_snapshot", rename_until_the_last)
+    monkeypatch.setattr(raw, "announce_change", lambda *_: notified.append(_))
+    results = driver.manage_snapshots(bindings)
+
+    assert kinds(results) == [*[BackendSnapshot] * (SNAPSHOTS - 1), errors.BackendUnavailable]
+    assert notified == []
+
+
 def test_volumes_are_found_together_and_each_has_its_own_error(
     driver: RbdDriver, names: list[str], opened: Counter[str]
 ) -> None:
@@ -330,3 +350,20 @@ def test_rest_of_a_batch_is_not_tried_if_no_image_answers(
 
     assert kinds(find_many(driver, tried)) == [*[errors.BackendUnavailable] * 2, *[NotTried] * (len(tried) - 2)]
     assert list(asked) == images[:2]
+
+
+def test_rest_of_the_snapshots_of_an_image_is_not_tried_if_it_does_not_answer(
+    lab: RbdLab, driver: RbdDriver, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = raw.read_image_id
+
+    def time_out_for_first(ioctx: Any, name: str) -> str:
+        if name == IMAGES[0]:
+            raise lab.odd.rados.TimedOut("no answer", errno=110)
+        return read(ioctx, name)
+
+    monkeypatch.setattr(raw, "read_image_id", time_out_for_first)
+    found = find_many(driver, names)
+
+    assert kinds(found[::2]) == [errors.BackendUnavailable, *[NotTried] * (SNAPSHOTS - 1)]
+    assert kinds(found[1::2]) == [BackendSnapshot] * SNAPSHOTS

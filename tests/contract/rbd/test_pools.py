@@ -5,7 +5,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.drivers.rbd.driver import RbdDriver
 from tests.contract.labs.rbd import RbdLab
-from tests.contract.rbd.helpers import DAILY, find
+from tests.contract.rbd.helpers import DAILY, bind, find
 
 
 @pytest.mark.parametrize("lab", ["tenant"], indirect=True)
@@ -24,6 +24,14 @@ def test_missing_namespace_is_an_error_and_not_an_empty_listing(lab: RbdLab) -> 
     for act in (driver.check, driver.list_snapshots):
         with pytest.raises(errors.BackendUnavailable, match="rbd_namespace"):
             act()
+
+
+def test_snapshot_does_not_count_as_gone_where_its_namespace_is_missing(lab: RbdLab, driver: RbdDriver) -> None:
+    binding = bind(driver)
+    driver.manage_snapshot(binding)
+
+    with pytest.raises(errors.BackendUnavailable, match="rbd_namespace"):
+        lab.driver_as("admin", rbd_namespace="absent").unmanage_snapshot(binding)
 
 
 def test_removed_pool_is_an_error_and_not_an_empty_listing(lab: RbdLab, driver: RbdDriver) -> None:

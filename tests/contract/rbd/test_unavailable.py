@@ -9,6 +9,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Binding
+from snapmanage.drivers.batch import NotTried
 from snapmanage.drivers.rbd import raw
 from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.testing.services.storage.ceph import mon_command
@@ -112,16 +113,21 @@ def test_rename_that_finishes_after_its_timeout_counts_as_done(
     assert lab.names() == {MANAGED}
 
 
+def blocklist(lab: RbdLab, ioctx: Any) -> None:
+    """Let the cluster refuse the client of an open pool from now on."""
+    with lab.rbd.Image(ioctx, "image-1") as image:
+        [watcher] = image.watchers_list()
+    with lab.ceph.connected() as cluster:
+        mon_command(cluster, "osd blocklist", blocklistop="add", addr=watcher["addr"])
+        mon_command(cluster, "osd blocklist ls")
+
+
 def test_blocklisted_client_connects_again(lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     binding = bind(driver)
     rename = raw.rename_snapshot
 
     def blocklist_and_rename(ioctx: Any, *arguments: Any) -> None:
-        with lab.rbd.Image(ioctx, "image-1") as image:
-            [watcher] = image.watchers_list()
-        with lab.ceph.connected() as cluster:
-            mon_command(cluster, "osd blocklist", blocklistop="add", addr=watcher["addr"])
-            mon_command(cluster, "osd blocklist ls")
+        blocklist(lab, ioctx)
         rename(ioctx, *arguments)
 
     monkeypatch.setattr(raw, "rename_snapshot", blocklist_and_rename)
@@ -130,3 +136,31 @@ def test_blocklisted_client_connects_again(lab: RbdLab, driver: RbdDriver, monke
     monkeypatch.undo()
 
     assert driver.manage_snapshot(binding).name == MANAGED
+
+
+@pytest.mark.parametrize("protect", [False, True], ids=["unprotected", "protected"])
+@pytest.mark.parametrize("act", ["manage_snapshots", "unmanage_snapshots"])
+def test_broken_connection_costs_no_attempt_of_the_rest_of_a_batch(
+    lab: RbdLab, monkeypatch: pytest.MonkeyPatch, act: str, protect: bool
+) -> None:
+    driver, rename = lab.driver_as("admin", rbd_protect=protect), raw.rename_snapshot
+    for number in range(3):
+        lab.add_snapshot(f"image-1@hourly-{number}")
+    found = sorted(driver.list_snapshots(), key=lambda each: each.name)
+    bindings = [Binding(each.identity, each.name, f"image-1@mine-{number}") for number, each in enumerate(found)]
+    if act == "unmanage_snapshots":
+        driver.manage_snapshots(bindings)
+    renamed = list[object]()
+
+    def blocklist_and_rename(ioctx: Any, *arguments: Any) -> None:
+        renamed.append(arguments)
+        if len(renamed) == 2:
+            blocklist(lab, ioctx)
+        rename(ioctx, *arguments)
+
+    monkeypatch.setattr(raw, "rename_snapshot", blocklist_and_rename)
+    failed = getattr(driver, act)(bindings)
+    monkeypatch.undo()
+
+    assert [type(each) for each in failed] == [*[errors.BackendUnavailable] * 2, *[NotTried] * 2]
+    assert not [each for each in getattr(driver, act)(bindings) if isinstance(each, Exception)]

@@ -25,6 +25,18 @@ def test_holds_and_clones_survive_a_manage_request(lab: ZfsLab) -> None:
     lab.zfs.run("zfs", "release", "mine", binding.managed_name)
 
 
+def test_snapshot_whose_dataset_was_moved_out_of_the_configured_one_is_left_alone(lab: ZfsLab) -> None:
+    binding = new_binding(lab)
+    lab.driver.manage_snapshot(binding)
+    outside = f"{lab.pool}/outside"
+    lab.zfs.run("zfs", "rename", lab.volume, outside)
+
+    lab.driver.unmanage_snapshot(binding)
+
+    shown = lab.zfs.run("zfs", "list", "-H", "-r", "-t", "snapshot", "-o", "name", outside).splitlines()
+    assert shown == [binding.managed_name.replace(lab.volume, outside)]
+
+
 @pytest.mark.parametrize("template", ["a/b", "a@b", "a+b", "", "x" * 255])
 def test_error_for_an_illegal_name_names_the_template(lab: ZfsLab, template: str) -> None:
     found = lab.driver.find_snapshot(Reference.named(new_binding(lab).original_name))

@@ -94,20 +94,21 @@ def test_object_for_which_the_backend_has_no_answer_costs_no_other_operation_an_
 
 
 class Gates:
-    """A hook that stops the driver at the renames with the given numbers, until a test opens the gate."""
+    """A hook that stops the driver at the steps of a kind with the given numbers, until a test opens the gate."""
 
-    def __init__(self, *numbers: int) -> None:
+    def __init__(self, *numbers: int, step: str = "rename") -> None:
         self.gates = {number: (threading.Event(), threading.Event()) for number in numbers}
-        self._renames = 0
+        self._step = step
+        self._steps = 0
 
     def __call__(self, step: str) -> None:
-        self._renames += step == "rename"
-        if step == "rename" and (gate := self.gates.get(self._renames)):
+        self._steps += step == self._step
+        if step == self._step and (gate := self.gates.get(self._steps)):
             gate[0].set()
             gate[1].wait(60)
 
     def reached(self, number: int) -> None:
-        assert self.gates[number][0].wait(20), f"rename {number} did not begin"
+        assert self.gates[number][0].wait(20), f"{self._step} {number} did not begin"
 
     def open(self, number: int) -> None:
         self.gates[number][1].set()
@@ -124,14 +125,44 @@ def test_operation_in_a_long_batch_tells_its_position(world: World, driver: Batc
     gates.open(1)
     gates.reached(3)
 
-    def positions() -> list[tuple[int, int]]:
-        shown = [world.client.operation(each) for each in requested[1:]]
-        return sorted((each["batch_position"], each["batch_size"]) for each in shown if each["batch_size"])
-
-    until(lambda: positions() == [(1, 4), (1, 4), (2, 4), (3, 4)], "the positions")
+    until(lambda: positions(world, requested[1:]) == [(1, 4), (1, 4), (2, 4), (3, 4)], "the positions")
     gates.open(3)
     assert {world.await_settled(each)["status"] for each in requested} == {"available"}
-    assert positions() == []
+    assert positions(world, requested[1:]) == []
+
+
+def positions(world: World, requested: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the shown positions of operations in their batches, each with the size of the batch."""
+    shown = [world.client.operation(each) for each in requested]
+    return sorted((each["batch_position"], each["batch_size"]) for each in shown if each["batch_size"])
+
+
+def test_found_snapshot_that_waits_for_its_rename_has_no_position_in_the_batch_of_its_search(
+    world: World, driver: BatchFakeDriver
+) -> None:
+    worker_of(world).renew_every = 0.05
+    volume = world.register_volume()
+    finds, renames = Gates(1, 3, step="find"), Gates(1)
+
+    def stop(step: str) -> None:
+        finds(step)
+        renames(step)
+
+    driver.hook = stop
+    requested = [world.request_manage(volume, NAMES[0])]
+    finds.reached(1)
+    requested += [world.request_manage(volume, name) for name in NAMES[1:5]]
+    until(lambda: all(world.record(each).claimed_by for each in requested), "all to be claimed")
+    finds.open(1)
+    renames.reached(1)
+    finds.reached(3)
+    until(lambda: len(positions(world, requested[1:])) == 4, "the leases to be renewed during the search")
+
+    finds.open(3)
+    until(lambda: all(world.record(each).backend_id for each in requested), "all to be found")
+    assert positions(world, requested[1:]) == []
+    renames.open(1)
+    assert {world.await_settled(each)["status"] for each in requested} == {"available"}
 
 
 def test_long_batch_of_renames_delays_no_search_of_another_project(world: World) -> None:

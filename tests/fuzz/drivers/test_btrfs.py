@@ -81,7 +81,8 @@ def test_lookup_in_any_items_finds_a_subvolume_or_is_refused(items: list[Item], 
             patch.setattr(lookup, "directory_path", kernel.directory_path)
             patch.setattr("time.sleep", lambda seconds: None)
             made = lookup.Lookup(folder)
-            for each in made.named(["daily"]).values() if made.here is not None else ():
+            found, _ = made.named(["daily"]) if made.here is not None else ({}, set())
+            for each in found.values():
                 if each.parent_identity:
                     assert made.identified(each.parent_identity).identity == each.parent_identity
     finally:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from snapmanage import errors
-from snapmanage.drivers.batch import NotTried
+from snapmanage.drivers.batch import try_each, try_until_unavailable
 from snapmanage.drivers.progress import working_on
 from snapmanage.drivers.renaming import Move
 
@@ -12,34 +12,28 @@ Failures = dict[Move, errors.SnapmanageError]
 Step = Callable[[Move], None]
 
 
-def attempt_each(step: Step, moves: Sequence[Move], stop_if_unavailable: bool = True) -> Failures:
+def take_each(step: Step, moves: Sequence[Move], stop_if_unavailable: bool = True) -> Failures:
     """Take a step for each move, and return the failures.
 
     A storage that doesn't respond is not asked again for each of the rest.
     """
-    failures: Failures = {}
-    for position, move in enumerate(moves):
-        try:
-            step(move)
-        except errors.SnapmanageError as failure:
-            failures[move] = failure
-            if stop_if_unavailable and isinstance(failure, errors.BackendUnavailable):
-                return failures | dict.fromkeys(moves[position + 1 :], NotTried(str(failure)))
-    return failures
+    take = try_until_unavailable if stop_if_unavailable else try_each
+    results = zip(moves, take(step, moves), strict=True)
+    return {move: result for move, result in results if result is not None}
 
 
-def attempt_together(step: Step, moves: Sequence[Move]) -> Failures:
-    """Like `attempt_each`, in a thread for each move; report the move that is waited for as the current one."""
-    attempts = [_Attempt(step, each) for each in moves]
-    for each in attempts:
+def take_together(step: Step, moves: Sequence[Move]) -> Failures:
+    """Like `take_each`, in a thread for each move; report the move that is waited for as the current one."""
+    steps = [_StepInThread(step, each) for each in moves]
+    for each in steps:
         each.start()
-    for each in attempts:
+    for each in steps:
         working_on(each.move.binding)
         each.join()
-    return {each.move: failure for each in attempts if (failure := each.failure())}
+    return {each.move: failure for each in steps if (failure := each.failure())}
 
 
-class _Attempt(threading.Thread):
+class _StepInThread(threading.Thread):
     """A thread that takes a step for one move; a hung one doesn't keep the process from its end."""
 
     def __init__(self, step: Step, move: Move) -> None:
