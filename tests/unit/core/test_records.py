@@ -16,9 +16,9 @@ def test_changed_record_is_that_of_the_constructor() -> None:
     assert before == examples.snapshot()
 
 
-@pytest.mark.parametrize("wrong", [{"nmae": "db"}, {"name": None, "size": 1}])
+@pytest.mark.parametrize("wrong", [{"title": "db"}, {"name": None, "size": 1}])
 def test_unknown_field_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match=r"no such fields, or these are missing: (nmae|size)"):
+    with pytest.raises(TypeError, match=r"no such fields, or these are missing: (title|size)"):
         changed(examples.snapshot(), **wrong)
 
 
