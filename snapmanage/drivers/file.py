@@ -113,7 +113,7 @@ class FileDriver:
 
     def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
         with files.opened_directory(self._directory) as fd:
-            managed = renaming.manage_many(_OpenDirectory(fd), bindings)
+            managed = renaming.manage_many(_DirectoryRenamer(fd), bindings)
             self._sync(fd, managed)
             return managed
 
@@ -122,7 +122,7 @@ class FileDriver:
 
     def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
         with files.opened_directory(self._directory) as fd:
-            unmanage, relocate = partial(renaming.unmanage_many, _OpenDirectory(fd)), partial(self._relocated, fd)
+            unmanage, relocate = partial(renaming.unmanage_many, _DirectoryRenamer(fd)), partial(self._relocated, fd)
             ends, _ = relocation.unmanage_everywhere(bindings, unmanage, relocate)
             self._sync(fd, ends)
             return [end if isinstance(end, errors.SnapmanageError) else None for end in ends]
@@ -182,7 +182,7 @@ class FileDriver:
 
 
 @dataclass(frozen=True)
-class _OpenDirectory:
+class _DirectoryRenamer:
     """The names in one open directory; a `Renamer`."""
 
     fd: int

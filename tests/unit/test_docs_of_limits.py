@@ -29,7 +29,7 @@ from snapmanage.core.origins import definitions, forms
 from snapmanage.core.values import metadata, text
 from snapmanage.drivers.btrfs import members, paths, snapper
 from snapmanage.drivers.cinder import process
-from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img, renames
+from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img, renamer
 from snapmanage.drivers.qcow2 import driver as qcow2_driver
 from snapmanage.drivers.system import commands, deadline
 from snapmanage.manage import keys, queries
@@ -168,7 +168,7 @@ VALUES: dict[str, Any] = {
     "requests that the helper": privileged.THREADS,
     "a reply of the helper": f"{privileged.MAX_REPLY_BYTES // MIB} MiB",
     "paths that the names in a file": f"{obstacles.MOST_PATHS:,}",
-    "processes of `qemu-img`": renames.MOST_PROCESSES,
+    "processes of `qemu-img`": renamer.MOST_PROCESSES,
     "renames under one lock of the directory": qcow2_driver.MOST_RENAMES,
     "snapshots inside the images of a directory": f"{directory.MOST_INTERNAL_SNAPSHOTS:,}, and "
     f"{format.MAX_SNAPSHOTS:,} of one",

@@ -51,8 +51,8 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers import relocation, renaming
 from snapmanage.drivers.batch import Asked, raise_or_return, try_one
 from snapmanage.drivers.btrfs import objects, paths, privileged, reading
-from snapmanage.drivers.btrfs.names import Names
 from snapmanage.drivers.btrfs.reading import Read
+from snapmanage.drivers.btrfs.renamer import FolderRenamer
 from snapmanage.drivers.btrfs.view import ESCAPED, ITSELF, OUTSIDE, Member
 from snapmanage.drivers.system import privsep
 
@@ -137,8 +137,8 @@ class BtrfsDriver:
         return raise_or_return(managed)
 
     def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
-        names = self.names(bindings)
-        return names.synced(renaming.manage_many(names, bindings), [each.managed_name for each in bindings])
+        renamer = self.renamer(bindings)
+        return renamer.synced(renaming.manage_many(renamer, bindings), [each.managed_name for each in bindings])
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         [failure] = self.unmanage_snapshots([binding])
@@ -147,17 +147,17 @@ class BtrfsDriver:
 
     def unmanage_snapshots(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
         ends, present = relocation.unmanage_everywhere(bindings, self._unmanage, self._relocated)
-        synced = self.names().synced(ends, [each.original_name for each in present])
+        synced = self.renamer().synced(ends, [each.original_name for each in present])
         # Of a snapshot that is gone, the folder may be gone too.
         failures = [each if isinstance(each, errors.SnapmanageError) else None for each in synced]
         return [None if isinstance(each, errors.SourceNotFound) else each for each in failures]
 
-    def names(self, bindings: Sequence[Binding] = ()) -> Names:
-        """Return the names in the folder, in order to change those of a batch."""
-        return Names(self._folder, self._file_system, tuple(bindings))
+    def renamer(self, bindings: Sequence[Binding] = ()) -> FolderRenamer:
+        """Return the renamer of a batch."""
+        return FolderRenamer(self._folder, self._file_system, tuple(bindings))
 
     def _unmanage(self, bindings: Sequence[Binding]) -> list[bool | errors.SnapmanageError]:
-        return renaming.unmanage_many(self.names(bindings), bindings)
+        return renaming.unmanage_many(self.renamer(bindings), bindings)
 
     def _relocated(self, bindings: Sequence[Binding]) -> dict[Binding, Binding]:
         """Return the snapshots that are in another folder now, such as a renamed one, with their present names."""

@@ -29,7 +29,7 @@ if its file or one of its overlays is locked, because a rename changes both. An 
 file is locked. The driver can't see a program that opens an image with locking turned off or through a mount without
 locks (`nolock`).
 
-**Renames.** A managed external snapshot gets its new file name, and its overlays record that name. `renames` lists
+**Renames.** A managed external snapshot gets its new file name, and its overlays record that name. `renamer` lists
 the steps and how the driver recovers from a crash between them. An internal snapshot keeps its name, because
 `qemu-img` can't rename it; only snapmanage's database shows that it is managed.
 
@@ -37,7 +37,7 @@ the steps and how the driver recovers from a crash between them. An internal sna
 identity of the opened file to which it gives a new name. Right before it changes the overlays of a file, it checks that
 no process has opened that file. It looks for new overlays before it removes an old name, and again after that. If a
 worker is frozen in between, other workers fail with an error that a retry can cure. A host that has lost the lock of a
-network file system may still run its next steps; `renames` explains why they do no harm.
+network file system may still run its next steps; `renamer` explains why they do no harm.
 """
 
 import logging
@@ -59,7 +59,7 @@ from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES
 from snapmanage.drivers.qcow2.lookup import ImageName, Lookup
 from snapmanage.drivers.qcow2.paths import Resolvers
-from snapmanage.drivers.qcow2.renames import LockedDirectory
+from snapmanage.drivers.qcow2.renamer import DirectoryRenamer
 from snapmanage.drivers.renaming import Move
 from snapmanage.drivers.system import files, permissions
 
@@ -111,7 +111,7 @@ class Qcow2Driver:
         self._patterns = image_patterns
         self._timeout_seconds = command_timeout_seconds
         self._resolvers = Resolvers()
-        self._turns = lock.Turns()
+        self._threads = lock.ThreadQueue()
 
     def check(self) -> None:
         if not os.path.isabs(self._path):
@@ -225,15 +225,15 @@ class Qcow2Driver:
             yield Directory(fd, self._path, self._patterns, self._resolvers)
 
     @contextmanager
-    def _lock_directory(self) -> Iterator[LockedDirectory]:
+    def _lock_directory(self) -> Iterator[DirectoryRenamer]:
         """Lock the directory against renames by other workers: during one, images seem to be in use or broken."""
         deadline = lock.Deadline(self._timeout_seconds)
         with (
-            self._turns.awaited(deadline),
+            self._threads.awaited(deadline),
             self._open_directory() as directory,
             lock.locked(directory, deadline) as fd,
         ):
-            yield LockedDirectory(directory, fd, self._timeout_seconds)
+            yield DirectoryRenamer(directory, fd, self._timeout_seconds)
 
 
 def _parts(bindings: Sequence[Binding]) -> Iterator[Sequence[Binding]]:

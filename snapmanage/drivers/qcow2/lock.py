@@ -1,7 +1,7 @@
 """The lock of a directory, on a hidden file in it, which excludes every host that has mounted the directory.
 
 A process that waits for the lock tries again and again, so it may miss the moment at which another one releases it. The
-threads of one process therefore take turns, in the order in which they came: a listing waits for one batch of renames,
+threads of one process therefore queue up in the order of their arrival: a listing waits for one batch of renames,
 not for a backlog of batches.
 """
 
@@ -21,8 +21,8 @@ _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOE
 _POLL_SECONDS = 0.02
 
 
-class Turns:
-    """The turns of the threads of a process at one directory."""
+class ThreadQueue:
+    """The threads of a process that wait for one directory, in the order of their arrival."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -30,22 +30,22 @@ class Turns:
 
     @contextmanager
     def awaited(self, deadline: "Deadline") -> Iterator[None]:
-        """Wait for a turn, and end it with the block; raise `BackendBusy` at the deadline."""
-        turn = object()
-        self._queue.append(turn)
+        """Wait until this thread is first, and keep its place in the block; raise `BackendBusy` at the deadline."""
+        thread = object()
+        self._queue.append(thread)
         try:
             with self._changed:
-                if not self._changed.wait_for(lambda: self._queue[0] is turn, deadline.seconds_left()):
+                if not self._changed.wait_for(lambda: self._queue[0] is thread, deadline.seconds_left()):
                     raise deadline.exceeded()
             yield
         finally:
             with self._changed:
-                self._queue.remove(turn)
+                self._queue.remove(thread)
                 self._changed.notify_all()
 
 
 class Deadline:
-    """The time until which a thread waits for its turn and for the lock."""
+    """The time until which a thread waits in the queue and for the lock."""
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds

@@ -44,8 +44,8 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked, raise_or_return
 from snapmanage.drivers.rbd import batches, lookup
+from snapmanage.drivers.rbd.caching_pool import CachingPool
 from snapmanage.drivers.rbd.cluster import Cluster, Settings
-from snapmanage.drivers.rbd.kept import KeptPool
 from snapmanage.drivers.rbd.names import SnapshotIds, name_refusal
 from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.scan import scan_snapshots, scan_volumes
@@ -196,8 +196,8 @@ class RbdDriver:
             yield Pool(self._cluster, ioctx, self._pool_name, self._protect)
 
     @contextmanager
-    def _kept_pool(self) -> Iterator[KeptPool]:
-        with self._cluster.pool() as ioctx, KeptPool(self._cluster, ioctx, self._pool_name, self._protect) as pool:
+    def _caching_pool(self) -> Iterator[CachingPool]:
+        with self._cluster.pool() as ioctx, CachingPool(self._cluster, ioctx, self._pool_name, self._protect) as pool:
             yield pool
 
     def _for_each_image(
@@ -212,11 +212,11 @@ class RbdDriver:
         return batches.for_each_image(self._list_workers, entries, image_of, act_in_time)
 
     def _find(self, asked: Sequence[Asked]) -> list[BackendSnapshot | errors.SnapmanageError]:
-        with self._kept_pool() as pool:
+        with self._caching_pool() as pool:
             return batches.find(pool, asked)
 
     def _find_volumes(self, references: Sequence[Reference]) -> list[BackendVolume | errors.SnapmanageError]:
-        with self._kept_pool() as pool:
+        with self._caching_pool() as pool:
             return batches.find_volumes(pool, references)
 
     def _manage(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:

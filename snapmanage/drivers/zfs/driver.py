@@ -51,7 +51,7 @@ from snapmanage.drivers.zfs import unlisted
 from snapmanage.drivers.zfs.identities import is_old, renewed
 from snapmanage.drivers.zfs.lookup import Lookup, described
 from snapmanage.drivers.zfs.names import MAX_NAME_LENGTH, dataset_of, is_dataset_name, is_snapshot_name, is_within
-from snapmanage.drivers.zfs.renames import Renames
+from snapmanage.drivers.zfs.renamer import DatasetRenamer
 from snapmanage.drivers.zfs.scan import Scanner
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ class ZfsDriver:
         return raise_or_return(*self.manage_snapshots([binding]))
 
     def manage_snapshots(self, bindings: Sequence[Binding]) -> list[BackendSnapshot | errors.SnapmanageError]:
-        return self._with_renewed(bindings, lambda renewed: renaming.manage_many(self._renames(), renewed))
+        return self._with_renewed(bindings, lambda renewed: renaming.manage_many(self._renamer(), renewed))
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         raise_or_return(*self.unmanage_snapshots([binding]))
@@ -175,11 +175,11 @@ class ZfsDriver:
     def _lookup(self, references: Sequence[Reference]) -> Lookup:
         return Lookup(self._scanner, references, self._managed_suffix_length)
 
-    def _renames(self) -> Renames:
-        return Renames(self._scanner, self._managed_suffix_length, self._delegated, self._deadline_seconds)
+    def _renamer(self) -> DatasetRenamer:
+        return DatasetRenamer(self._scanner, self._managed_suffix_length, self._delegated, self._deadline_seconds)
 
     def _unmanage(self, bindings: Sequence[Binding]) -> list[errors.SnapmanageError | None]:
-        unmanage = partial(renaming.unmanage_many, self._renames())
+        unmanage = partial(renaming.unmanage_many, self._renamer())
         ends, _ = relocation.unmanage_everywhere(bindings, unmanage, self._relocated)
         return [end if isinstance(end, errors.SnapmanageError) else None for end in ends]
 

@@ -61,7 +61,7 @@ def test_snapshot_with_a_mount_on_it_through_another_mount_is_in_use(btrfs: Btrf
     try:
         unsafe = {found.name: found.unsafe for found in driver.list_snapshots()}
         with pytest.raises(errors.InUse):
-            driver.names().rename("daily", "other")
+            driver.renamer().rename("daily", "other")
     finally:
         run("umount", "--recursive", str(elsewhere))
 

@@ -197,8 +197,8 @@ def test_empty_folder_that_stands_for_a_subvolume_in_a_snapshot_is_no_subvolume(
     with pytest.raises(errors.SourceNotFound):
         driver.find_volume(Reference.named("daily/inner"))
     with pytest.raises(errors.SourceNotFound):
-        driver.names().rename_if_still("daily/inner", "daily/other", inner.identity)
-    driver.names().rename_if_still("volume-1/inner", "volume-1/other", inner.identity)
+        driver.renamer().rename_if_still("daily/inner", "daily/other", inner.identity)
+    driver.renamer().rename_if_still("volume-1/inner", "volume-1/other", inner.identity)
 
 
 def test_snapshot_that_takes_the_name_after_the_look_is_not_renamed(
@@ -251,7 +251,7 @@ def test_only_the_subvolume_with_the_identity_is_renamed(
 
     for identity in (binding.identity, ""):
         with pytest.raises(errors.SourceNotFound):
-            driver.names().rename_if_still(name, f"{place}/new".lstrip("/"), identity)
+            driver.renamer().rename_if_still(name, f"{place}/new".lstrip("/"), identity)
 
     assert sorted(btrfs.top.rglob("*")) == before
 

@@ -93,7 +93,7 @@ def test_error_for_an_illegal_name_names_the_template(driver: BtrfsDriver, bindi
 
 def test_rename_out_of_the_folder_is_refused(driver: BtrfsDriver, binding: Binding) -> None:
     with pytest.raises(errors.InvalidReference, match="stays in its folder"):
-        driver.names().rename("snapshots/daily", "daily")
+        driver.renamer().rename("snapshots/daily", "daily")
 
     assert binding.managed_name.startswith("snapshots/snapshot-")
 
@@ -102,7 +102,7 @@ def test_symbolic_link_on_the_way_is_not_followed(btrfs: Btrfs, driver: BtrfsDri
     (btrfs.top / "link").symlink_to("snapshots")
 
     with pytest.raises(errors.InvalidReference, match="symbolic link"):
-        driver.names().rename("link/daily", "link/other")
+        driver.renamer().rename("link/daily", "link/other")
 
 
 def test_mount_on_the_way_is_not_crossed(btrfs: Btrfs, driver: BtrfsDriver, binding: Binding) -> None:
@@ -110,6 +110,6 @@ def test_mount_on_the_way_is_not_crossed(btrfs: Btrfs, driver: BtrfsDriver, bind
     run("mount", "--bind", str(btrfs.top / "snapshots"), str(btrfs.top / "bound"))
     try:
         with pytest.raises(errors.InvalidReference, match="another mount"):
-            driver.names().rename("bound/daily", "bound/other")
+            driver.renamer().rename("bound/daily", "bound/other")
     finally:
         run("umount", str(btrfs.top / "bound"))

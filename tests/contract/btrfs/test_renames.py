@@ -44,11 +44,11 @@ def test_object_that_is_renamed_during_a_look_is_found_under_one_of_its_names(
     btrfs: Btrfs, driver: BtrfsDriver
 ) -> None:
     btrfs.add_snapshots("volume-1", "one")
-    names = driver.names([Binding(bind(driver, "one").identity, "one", "other")])
+    renamer = driver.renamer([Binding(bind(driver, "one").identity, "one", "other")])
 
     with subprocess.Popen([sys.executable, "-c", RENAME_TO_AND_FRO, str(btrfs.top)]) as renaming:
         try:
-            looks = [names.look("one", "other") for _ in range(MANY_LOOKS)]
+            looks = [renamer.look("one", "other") for _ in range(MANY_LOOKS)]
             assert renaming.poll() is None
         finally:
             renaming.kill()
@@ -82,7 +82,7 @@ def test_new_name_survives_a_power_failure(btrfs: Btrfs, driver: BtrfsDriver, bi
 def test_name_from_a_killed_worker_survives_a_power_failure_once_it_is_reported(
     btrfs: Btrfs, driver: BtrfsDriver, binding: Binding
 ) -> None:
-    driver.names().rename(binding.original_name, binding.managed_name)
+    driver.renamer().rename(binding.original_name, binding.managed_name)
     assert Path(binding.managed_name).name not in btrfs.on_disk()
 
     driver.manage_snapshot(binding)

@@ -89,7 +89,7 @@ def test_directory_is_neither_found_nor_renamed(btrfs: Btrfs, driver: BtrfsDrive
     with pytest.raises(errors.SourceNotFound):
         driver.find_snapshot(Reference.named("directory"))
     with pytest.raises(errors.SourceNotFound):
-        driver.names().rename("directory", "other")
+        driver.renamer().rename("directory", "other")
 
     assert (btrfs.top / "directory").is_dir()
 

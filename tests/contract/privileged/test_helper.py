@@ -113,7 +113,7 @@ def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, installation: P
 
         assert lab.driver.manage_snapshot(binding).name == managed
         with pytest.raises(errors.SourceNotFound):
-            lab.driver.names().rename(found.name, managed)
+            lab.driver.renamer().rename(found.name, managed)
 
         assert lab.names() == {managed}
         assert len(helper.helpers()) == 1
@@ -132,7 +132,7 @@ def test_snapshot_in_a_folder_that_root_does_not_own_is_listed_as_unusable_and_n
         with pytest.raises(errors.Unusable, match="owner of the folder"):
             lab.driver.manage_snapshot(Binding(found.identity, found.name, "snapshots/snapshot-1"))
         with pytest.raises(errors.BackendPermission, match="owner of its folder"):
-            lab.driver.names().rename(found.name, "snapshots/snapshot-1")
+            lab.driver.renamer().rename(found.name, "snapshots/snapshot-1")
 
         assert lab.names() == {"snapshots/daily"}
 

@@ -17,7 +17,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked, NotTried
 from snapmanage.drivers.progress import Progress, reported
 from snapmanage.drivers.qcow2 import driver as qcow2
-from snapmanage.drivers.qcow2 import image, lock, qemu_img, renames
+from snapmanage.drivers.qcow2 import image, lock, qemu_img, renamer
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import commands
@@ -42,7 +42,7 @@ def bindings(chain: Chain) -> list[Binding]:
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the steps of a batch have one order."""
-    monkeypatch.setattr(renames, "MOST_PROCESSES", 1)
+    monkeypatch.setattr(renamer, "MOST_PROCESSES", 1)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked, NotTried
 from snapmanage.drivers.rbd import raw
+from snapmanage.drivers.rbd.caching_pool import MOST_OPEN
 from snapmanage.drivers.rbd.driver import RbdDriver
-from snapmanage.drivers.rbd.kept import MOST_OPEN
 from snapmanage.drivers.rbd.unreadable import ImageUnreadable
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import EXCLUSIVE_LOCK, JOURNALING, LAYERING

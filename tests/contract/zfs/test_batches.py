@@ -11,7 +11,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.batch import Asked
 from snapmanage.drivers.system import commands
 from snapmanage.drivers.system.commands import CompletedCommand
-from snapmanage.drivers.zfs import renames
+from snapmanage.drivers.zfs import renamer
 from tests.contract.labs.zfs import ZfsLab
 from tests.contract.zfs.helpers import bind, new_binding
 
@@ -119,7 +119,7 @@ def test_snapshot_that_takes_an_old_name_during_a_batch_keeps_or_regains_it(
             lab.add_snapshot(second.original_name)
 
     # As long as a rename takes at most, or shorter than any.
-    monkeypatch.setattr(renames, "FRESH_SECONDS", 600 if fresh else 0)
+    monkeypatch.setattr(renamer, "FRESH_SECONDS", 600 if fresh else 0)
     counts = watch(monkeypatch, replace_second)
 
     results = lab.driver.manage_snapshots([first, second])

@@ -6,7 +6,7 @@ from snapmanage import errors
 from snapmanage.core.origins.protection import BackendOrigins
 from snapmanage.core.origins.table import KNOWN
 from snapmanage.core.reference import Reference
-from snapmanage.drivers.zfs.renames import Renames
+from snapmanage.drivers.zfs.renamer import DatasetRenamer
 from snapmanage.drivers.zfs.scan import Scanner
 from tests.contract.labs.zfs import DEADLINE_SECONDS, ZfsLab
 from tests.contract.zfs.helpers import new_binding
@@ -47,12 +47,12 @@ def test_error_for_an_illegal_name_names_the_template(lab: ZfsLab, template: str
 
 def test_failures_of_zfs_become_errors_of_snapmanage(lab: ZfsLab) -> None:
     one, other = new_binding(lab, "one").original_name, new_binding(lab, "other").original_name
-    renames = Renames(Scanner(lab.dataset, False, DEADLINE_SECONDS), 0, False, DEADLINE_SECONDS)
+    renamer = DatasetRenamer(Scanner(lab.dataset, False, DEADLINE_SECONDS), 0, False, DEADLINE_SECONDS)
 
     with pytest.raises(errors.SourceNotFound):
-        renames.rename(lab.name_of("absent"), lab.name_of("new"))
+        renamer.rename(lab.name_of("absent"), lab.name_of("new"))
     with pytest.raises(errors.NameTaken):
-        renames.rename(one, other)
+        renamer.rename(one, other)
 
 
 def test_hold_on_a_snapshot_of_zrepl_refuses_its_new_name(lab: ZfsLab) -> None:

@@ -17,7 +17,7 @@ FRESH_SECONDS = 2.0
 Reported = BackendSnapshot | errors.SnapmanageError
 
 
-class Renames:
+class DatasetRenamer:
     """The renames of one batch; a `Renamer`. One report serves all those that follow within `FRESH_SECONDS`."""
 
     def __init__(self, scanner: Scanner, managed_suffix_length: int, delegated: bool, deadline_seconds: float) -> None:

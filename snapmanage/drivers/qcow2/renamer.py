@@ -49,7 +49,7 @@ MOST_PROCESSES = 4
 T = TypeVar("T")
 
 
-class LockedDirectory:
+class DirectoryRenamer:
     """A directory whose lock this process holds; a `Renamer`."""
 
     def __init__(self, directory: Directory, lock: int, timeout_seconds: float) -> None:
@@ -66,7 +66,7 @@ class LockedDirectory:
     def carry_out(
         self,
         moves: Sequence[Move],
-        rename: Callable[["LockedDirectory", Sequence[Binding]], Sequence[T | errors.SnapmanageError]],
+        rename: Callable[["DirectoryRenamer", Sequence[Binding]], Sequence[T | errors.SnapmanageError]],
     ) -> list[T | errors.SnapmanageError]:
         """Finish the renames that were interrupted, then `rename` all; return the result or the error of each move."""
         failures = self.finish_interrupted(moves)

@@ -16,7 +16,7 @@ Handle = tuple[str | bytes | None, str | None]
 MOST_OPEN = 8
 
 
-class KeptPool(Pool):
+class CachingPool(Pool):
     """Opens each image once, and reads the pool's directory once; close it in the end, as a context manager.
 
     An image that can't be opened has the same error for each look-up of the batch.
@@ -42,7 +42,7 @@ class KeptPool(Pool):
         self, read_only: bool = True, *, name: str | bytes | None = None, image_id: str | None = None
     ) -> Iterator[OpenImage]:
         if not read_only:
-            raise ValueError("the images of a KeptPool are open for reading only")
+            raise ValueError("the images of a CachingPool are open for reading only")
         with self.cluster.translate_errors(f"image {name or image_id!r}"):
             yield self._open_once((name, image_id))
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Names:
+class FolderRenamer:
     """The `Renamer` of one batch; `bindings` are those of the objects that the batch renames."""
 
     folder: str
