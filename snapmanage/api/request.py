@@ -23,6 +23,7 @@ from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage import services
 from snapmanage.manage.application import Application
+from snapmanage.manage.group_commit import GroupCommit
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Service:
     policy: Policy
     listings: Listings = field(default_factory=lambda: Listings(ListingLimits()))
     searches: Searches = field(default_factory=lambda: Searches(SearchLimits()))
+    group_commit: GroupCommit = field(default_factory=GroupCommit)
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,17 @@ class Application:
     outbox_writer: OutboxWriter
     rules: Rules
 
-    def run(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in one transaction, again after a deadlock; then hand the messages that it owes to the relay."""
+    def run(self, work: Callable[[Transaction], T], lock_seconds: int | None = None) -> T:
+        """Run `work` in one transaction, again after a deadlock; then hand the messages that it owes to the relay.
+
+        With `lock_seconds`, run it only once, and wait only so long for each locked row.
+        """
 
         def attempt(conn: Connection, now: datetime) -> tuple[T, Transaction]:
             tx = Transaction(conn, now, self.rules, self.outbox_writer.hold)
             return work(tx), tx
 
-        result, committed = self.db.write(attempt)
+        result, committed = self.db.write(attempt, lock_seconds)
         if committed.owed:
             crash.at(Point.OWED_COMMITTED)
             self.outbox_writer.nudge(committed.owed)

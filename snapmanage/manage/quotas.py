@@ -33,15 +33,15 @@ def change(db: Database, project_id: str, limits: Mapping[str, int | None]) -> N
     db.write(lambda conn, _: quotas.change(conn, project_id, limits))
 
 
-def run_queued(app: Application, work: Callable[[Transaction], T]) -> T:
-    """Run `work` in a transaction; if projects have no rows to wait for yet, make the rows, then run it again."""
+def run_queued(app: Application, work: Callable[[Transaction], T], lock_seconds: int | None = None) -> T:
+    """Run `work` like `Application.run`; if projects have no rows to wait for yet, make the rows, then run it again."""
     try:
-        return app.run(work)
+        return app.run(work, lock_seconds)
     except quotas.NoQueue as missing:
         for project_id in sorted(missing.project_ids):
             app.run(partial(_open_queue, project_id))
         crash.at(Point.QUOTA_QUEUE_OPENED)
-        return app.run(work)
+        return app.run(work, lock_seconds)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The requests of clients to manage snapshots: one, or a batch that is decided and written with few statements."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.origins import protection
 from snapmanage.core.origins.patterns import Origins
 from snapmanage.core.records import Snapshot, changed
+from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.sizes import fitting
 from snapmanage.crash import Point
-from snapmanage.manage import keys, owners, queries, quotas, snapshot_facts
+from snapmanage.manage import availability, keys, owners, queries, quotas, snapshot_facts
 from snapmanage.manage.application import Application
 from snapmanage.manage.keys import Keys
 from snapmanage.manage.snapshot_facts import SnapshotFacts
@@ -24,6 +26,10 @@ from snapmanage.store.engine import failures
 from snapmanage.store.engine.refusals import write_in_parts
 from snapmanage.store.records import VolumeForRequest
 
+LOG = logging.getLogger(__name__)
+
+# Requests of several clients wait so long for each locked row, and are then written one by one.
+LOCK_SECONDS = 1
 # A batch is written so many times if other requests take its ids or references at the same time; then one by one.
 TRIES = 3
 
@@ -64,6 +70,23 @@ def request_snapshots(app: Application, requests: Sequence[SnapshotRequest], eve
     return [outcome for part in parts for outcome in part]
 
 
+def request_together(app: Application, requests: Sequence[SnapshotRequest], everywhere: bool) -> list[Outcome | None]:
+    """Like `request_snapshots`, for requests of several clients, of which none may make another fail.
+
+    It tries once. The outcome is None for each request that has to be written alone: if the transaction failed, or if
+    the batch has no room for the snapshot of a repeated request. Raise an error only if the database is away, since
+    then nobody knows whether the transaction was committed.
+    """
+    try:
+        outcomes = _request_once(app, everywhere, requests, LOCK_SECONDS)
+    except Exception as error:
+        if availability.database_away(error) and not failures.rolled_back(error):
+            raise
+        LOG.debug("Requests of several clients are written one by one: %s", fields(reason=error))
+        return [None] * len(requests)
+    return [None if isinstance(outcome, _NoRoomToShow) else outcome for outcome in outcomes]
+
+
 def _request(app: Application, everywhere: bool, requests: Sequence[SnapshotRequest]) -> list[Outcome]:
     """Write requests; raise `AlreadyManaged` if others have taken an id or a reference meanwhile, each time."""
     for _ in range(TRIES - 1 if _may_race(requests) else 0):
@@ -77,9 +100,11 @@ def _may_race(requests: Sequence[SnapshotRequest]) -> bool:
     return len(requests) > 1 or requests[0].id_chosen
 
 
-def _request_once(app: Application, everywhere: bool, requests: Sequence[SnapshotRequest]) -> list[Outcome]:
+def _request_once(
+    app: Application, everywhere: bool, requests: Sequence[SnapshotRequest], lock_seconds: int | None = None
+) -> list[Outcome]:
     try:
-        return quotas.run_queued(app, lambda tx: _Batch(tx, requests, everywhere).write())
+        return quotas.run_queued(app, lambda tx: _Batch(tx, requests, everywhere).write(), lock_seconds)
     except _NothingToWrite as found:
         return found.outcomes
 
@@ -97,6 +122,10 @@ class _NothingToWrite(Exception):
     def __init__(self, outcomes: list[Outcome]) -> None:
         super().__init__()
         self.outcomes = outcomes
+
+
+class _NoRoomToShow(errors.InvalidRequest):
+    """The snapshot of a repeated request makes the answer of its batch too large."""
 
 
 class _Batch:
@@ -169,7 +198,7 @@ class _Batch:
 
     def _require_room(self) -> None:
         if self._left_to_show == 0:
-            raise errors.InvalidRequest(
+            raise _NoRoomToShow(
                 f"The snapshots of repeated entries have more than {queries.LARGEST_PAGE} characters together; this "
                 "one is not shown, so send its entry in another batch, or get the snapshot."
             )

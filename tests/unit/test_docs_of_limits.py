@@ -9,7 +9,7 @@ import pytest
 import snapmanage
 from snapmanage import conf, errors, relay
 from snapmanage.api import app, bodies, lists, schemas, waiting_lists
-from snapmanage.api.access import cadf, callers, http_basic, tokens
+from snapmanage.api.access import cadf, callers, http_basic, policy, tokens
 from snapmanage.api.answers import faults
 from snapmanage.api.handlers import batches, quotas
 from snapmanage.api.serving import acceptor, budgets, channels, parser, server
@@ -32,7 +32,7 @@ from snapmanage.drivers.cinder import process
 from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img, renamer
 from snapmanage.drivers.qcow2 import driver as qcow2_driver
 from snapmanage.drivers.system import commands, deadline
-from snapmanage.manage import keys, queries
+from snapmanage.manage import group_commit, keys, queries, snapshot_requests
 from snapmanage.manage.maintenance import purge, redelivery
 from snapmanage.store import ownership, quarantine
 from snapmanage.store.audit import log, purging
@@ -78,6 +78,9 @@ VALUES: dict[str, Any] = {
     "body of a batch": f"{option('max_batch_body_size', 'api')} bytes",
     "entries of a batch": f"{schemas.MOST_ENTRIES:,}; {schemas.MOST_VALUES_OF_BATCH:,}",
     "snapshots that the answer to a batch shows": f"{queries.LARGEST_PAGE // MIB} Mi characters as JSON",
+    "requests for single snapshots in one": f"{group_commit.LARGEST_GROUP} of a project",
+    "time for which they wait together": f"{snapshot_requests.LOCK_SECONDS} s; {group_commit.PATIENCE_SECONDS} s",
+    "decisions of policies": f"{policy.MOST_DECISIONS:,}, for {policy.LOOK_SECONDS:g} s",
     "`Idempotency-Key` of a batch": f"{batches.LONGEST_KEY} characters",
     "parameters of a query": app.MOST_PARAMETERS,
     "project in a path": f"{callers.LONGEST_NAME} characters",

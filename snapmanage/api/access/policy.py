@@ -5,7 +5,8 @@ operation, and a reader may list and show the records of its project.
 """
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from oslo_config import cfg
@@ -13,6 +14,11 @@ from oslo_policy import policy as oslo_policy
 
 from snapmanage import errors
 from snapmanage.api.access.callers import Caller
+
+# A changed policy file takes effect after at most so long. A look for the files takes ten times as long as a check.
+LOOK_SECONDS = 1.0
+# Decisions that are kept until the next look.
+MOST_DECISIONS = 1000
 
 ADMIN = "context_is_admin"
 MANAGE = "snapshot_extension:snapshot_manage"
@@ -61,10 +67,13 @@ _MEMBER = "rule:project_member"
 class Policy:
     """The rules in force: the defaults, and those of the operator's policy file."""
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, clock: Callable[[], float] = time.monotonic) -> None:
         self._enforcer = oslo_policy.Enforcer(conf)
         self._enforcer.register_defaults(list_rules())
-        self._lock = threading.Lock()  # the next check reads a changed file, which takes several steps
+        self._lock = threading.Lock()  # the check after a look reads a changed file, which takes several steps
+        self._clock = clock
+        self._look_at = 0.0
+        self._decisions: dict[tuple[str, str, str | None, tuple[str, ...]], bool] = {}
 
     def check(self) -> None:
         """Read the policy file; raise `ConfigurationError` if it is malformed."""
@@ -79,9 +88,22 @@ class Policy:
 
     def allows(self, caller: Caller, rule: str) -> bool:
         """Return whether the caller may perform `rule` in the project of the request."""
-        target = {"project_id": caller.requester.project_id, "user_id": caller.requester.user_id}
+        asked = (rule, caller.requester.project_id, caller.requester.user_id, caller.roles)
+        if self._clock() < self._look_at and (known := self._decisions.get(asked)) is not None:
+            return known
         with self._lock:
-            return bool(self._enforcer.authorize(rule, target, target | {"roles": list(caller.roles)}))
+            return self._decide(*asked)
+
+    def _decide(self, rule: str, project_id: str, user_id: str | None, roles: tuple[str, ...]) -> bool:
+        now = self._clock()
+        self._enforcer.use_conf = now >= self._look_at
+        if self._enforcer.use_conf or len(self._decisions) >= MOST_DECISIONS:
+            self._decisions = {}
+            self._look_at = now + LOOK_SECONDS
+        target = {"project_id": project_id, "user_id": user_id}
+        allowed = bool(self._enforcer.authorize(rule, target, target | {"roles": list(roles)}))
+        self._decisions[rule, project_id, user_id, roles] = allowed
+        return allowed
 
 
 def list_rules() -> Sequence[oslo_policy.RuleDefault]:

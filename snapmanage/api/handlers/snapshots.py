@@ -11,7 +11,7 @@ from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import UNPLACED
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
-from snapmanage.manage import queries, requests, retries, unmanaging
+from snapmanage.manage import queries, retries, unmanaging
 
 LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def create(request: ApiRequest) -> Answer:
     chosen = chosen_id(request, ID_HEADER)
     new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource, chosen))
     key = idempotency_key(request, KEYED_OPERATION, chosen)
-    snapshot = requests.request_snapshot(request.service.app, new, request.everywhere, key, bool(chosen))
+    service = request.service
+    snapshot = service.group_commit.request_snapshot(service.app, new, request.everywhere, key, bool(chosen))
     crash.at(Point.UNANSWERED)
     LOG.info("Snapshot requested: %s", fields(snapshot))
     return Answer(202, {"snapshot": views.snapshot_summary(request, snapshot)})

@@ -86,17 +86,26 @@ class Database:
         self._closed = False
         event.listen(engine, "checkin", self._close_late)
 
-    def write(self, work: Callable[[Connection, datetime], T]) -> T:
+    def write(self, work: Callable[[Connection, datetime], T], lock_seconds: int | None = None) -> T:
+        """Call the work in a transaction; with `lock_seconds` only once, and wait only so long for each locked row."""
         latest = time.monotonic() + RETRY_SECONDS
-        for tries_left in reversed(range(DEADLOCK_TRIES)):
+        for tries_left in reversed(range(1 if lock_seconds else DEADLOCK_TRIES)):
             try:
-                with self._one_writer, self.engine.begin() as conn:
+                with self._one_writer, self._begin(lock_seconds) as conn:
                     return work(conn, self.clock(conn))
             except DBAPIError as error:
                 if not (tries_left and deadlocked(error)) or time.monotonic() > latest:
                     raise
             time.sleep(0.01 * (DEADLOCK_TRIES - tries_left))
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _begin(self, lock_seconds: int | None) -> Iterator[Connection]:
+        with self.engine.connect() as conn:
+            if lock_seconds:
+                conn = conn.execution_options(**{time_limits.LOCK_SECONDS: lock_seconds})
+            with conn.begin():
+                yield conn
 
     @contextmanager
     def read(self, at_one_moment: bool = False, statement_seconds: float | None = None) -> Iterator[Connection]:

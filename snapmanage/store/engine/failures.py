@@ -51,6 +51,11 @@ def deadlocked(error: DBAPIError) -> bool:
     return state in _DEADLOCK_STATES or code in _DEADLOCKS or "database is locked" in str(error.orig)
 
 
+def rolled_back(error: Exception) -> bool:
+    """Return whether the database rolled this transaction back because of a lock of another one."""
+    return isinstance(error, DBAPIError) and not error.connection_invalidated and deadlocked(error)
+
+
 def away(error: Exception) -> bool:
     """Return whether the database is down, has closed the connection, or refuses all work at the moment."""
     if not isinstance(error, DBAPIError):

@@ -36,6 +36,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], **options: Any) 
     event.listen(engine, "before_cursor_execute", time_limits.limit_mariadb, retval=True)
     if engine.dialect.driver == "pymysql":
         event.listen(engine, "connect", escape_quickly)
+        event.listen(engine, "connect", roll_back_if_needed)
     return engine
 
 
@@ -58,3 +59,25 @@ def escape_quickly(connection: Any, record: Any) -> None:
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0") + "'"
 
     connection.escape = escape
+
+
+def roll_back_if_needed(connection: Any, record: Any) -> None:
+    """Let a new connection skip a rollback right after a commit: the pool rolls back whenever it gets one back."""
+    query, commit, rollback = connection.query, connection.commit, connection.rollback
+    is_clean = False
+
+    def query_noting(*arguments: Any, **named: Any) -> Any:
+        nonlocal is_clean
+        is_clean = False
+        return query(*arguments, **named)
+
+    def commit_noting() -> None:
+        nonlocal is_clean
+        commit()
+        is_clean = True
+
+    def roll_back() -> None:
+        if not is_clean:
+            rollback()
+
+    connection.query, connection.commit, connection.rollback = query_noting, commit_noting, roll_back

@@ -82,7 +82,7 @@ def _begin(guard: str, conn: Connection) -> None:
         return
     level = "REPEATABLE READ" if options.get(AT_ONE_MOMENT) else "READ COMMITTED"
     # All in one message: the guard and the limit cost no round trip.
-    limit = time_limits.in_postgresql(options.get(time_limits.SECONDS))
+    limit = time_limits.in_postgresql(options.get(time_limits.SECONDS), options.get(time_limits.LOCK_SECONDS))
     conn.exec_driver_sql(f"BEGIN ISOLATION LEVEL {level}{guard}{limit}")
 
 

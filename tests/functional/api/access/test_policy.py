@@ -3,15 +3,18 @@
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 import requests
 from oslo_config import cfg
+from oslo_policy.policy import Enforcer
 
 from snapmanage import errors
 from snapmanage.api.access import policy
 from snapmanage.api.access.callers import Caller
+from snapmanage.api.access.policy import Policy
 from snapmanage.cmd.wiring import middleware
 from snapmanage.core.records import Requester
 from tests import examples
@@ -218,17 +221,48 @@ def test_policy_file_with_another_name_is_read(tmp_path: Path) -> None:
 
 
 def test_changed_policy_file_applies_without_a_restart(tmp_path: Path) -> None:
-    made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n'))
+    made, clock = watched(tmp_path, f'"{policy.MANAGE}": "@"\n')
     assert made.allows(caller("nothing"), policy.MANAGE)
 
     replace(tmp_path / "policy.yaml", f'"{policy.MANAGE}": "!"\n')
+    clock.append(policy.LOOK_SECONDS)
 
     assert not made.allows(caller("admin"), policy.MANAGE)
     assert made.allows(caller("admin"), policy.UNMANAGE)
 
 
+def test_policy_file_is_looked_for_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, clock = watched(tmp_path, f'"{policy.MANAGE}": "@"\n')
+    looks: list[bool] = []
+    load_rules = Enforcer.load_rules
+
+    def note(enforcer: Enforcer) -> None:
+        looks.append(enforcer.use_conf)
+        load_rules(enforcer)
+
+    monkeypatch.setattr(Enforcer, "load_rules", note)
+
+    for second in (0.0, policy.LOOK_SECONDS, 2.5 * policy.LOOK_SECONDS):
+        clock.append(second)
+        for role in ("admin", "reader", "nothing", "reader"):
+            assert made.allows(caller(role), policy.MANAGE)
+            assert made.allows(caller(role), policy.GET_SNAPSHOT) is (role != "nothing")
+
+    assert looks.count(True) == 3
+
+
+def test_decisions_for_many_users_are_not_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "MOST_DECISIONS", 3)
+    made, _ = watched(tmp_path, f'"{policy.MANAGE}": "user_id:%(user_id)s and role:boss"\n')
+
+    for number in range(10):
+        assert made.allows(caller("boss", f"user-{number}"), policy.MANAGE)
+        assert not made.allows(caller("reader", f"user-{number}"), policy.MANAGE)
+
+
 def test_changing_policy_file_never_refuses_callers_that_both_versions_allow(tmp_path: Path) -> None:
-    made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n'))
+    """Every check looks for a change, since the clock jumps."""
+    made = Policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n'), clock=count(0.0, policy.LOOK_SECONDS).__next__)
     refusals: list[int] = []
 
     def check_repeatedly() -> None:
@@ -272,8 +306,14 @@ def test_start_without_a_policy_file_logs_nothing(tmp_path: Path, caplog: pytest
     assert caplog.text == ""
 
 
-def caller(role: str) -> Caller:
-    return Caller(Requester(project_id=PROJECT, user_id="ann"), (role,), bound=False)
+def watched(folder: Path, rules: str) -> tuple[Policy, list[float]]:
+    """Return the policies of a file, and a list whose last number is the time."""
+    clock = [0.0]
+    return Policy(configured(folder, rules), clock=lambda: clock[-1]), clock
+
+
+def caller(role: str, user_id: str = "ann") -> Caller:
+    return Caller(Requester(project_id=PROJECT, user_id=user_id), (role,), bound=False)
 
 
 def replace(file: Path, text: str) -> None:

@@ -169,9 +169,9 @@ class CountingDatabase(Database):
 
     transactions = 0
 
-    def write(self, work: Callable[[Connection, datetime], T]) -> T:
+    def write(self, work: Callable[[Connection, datetime], T], lock_seconds: int | None = None) -> T:
         self.transactions += 1
-        return super().write(work)
+        return super().write(work, lock_seconds)
 
 
 def test_two_purges_at_once_delete_each_row_once(app: Application, clock: FakeClock) -> None:
