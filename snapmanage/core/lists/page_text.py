@@ -1,7 +1,7 @@
 """The JSON text of a page of manageable snapshots or volumes, as the API answers with it.
 
-The server makes it once, and the API puts it into its answer without reading it. On the bus the text is compressed,
-because its entries are alike, and a message of the whole text takes ten times as long. Each entry equals that of
+The server makes it once, and the API puts it into its answer without reading it. On the bus the text is compressed:
+its entries are alike, and to escape its quotes twice, as a message needs it, takes more time. Each entry equals that of
 `manageable.Manageable.as_wire`, reduced to the fields that the reader gets.
 """
 
