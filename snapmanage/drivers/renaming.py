@@ -22,9 +22,8 @@ from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_uns
 from snapmanage.crash import Point
 from snapmanage.drivers.batch import NotTried, raise_or_return, try_one, try_until_unavailable
 from snapmanage.drivers.progress import working_on
-from snapmanage.drivers.relocation import relocated
 
-__all__ = ["Move", "Renamer", "manage", "manage_many", "relocated", "unmanage", "unmanage_many"]
+__all__ = ["Move", "Renamer", "manage", "manage_many", "unmanage", "unmanage_many"]
 
 A = TypeVar("A")
 End = BackendSnapshot | errors.SnapmanageError

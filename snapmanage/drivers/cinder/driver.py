@@ -44,6 +44,7 @@ from snapmanage.drivers.cinder.renamer import SnapshotRenamer
 from snapmanage.drivers.cinder.scan import Scanner
 from snapmanage.drivers.cinder.vendors import parse_record_id, record_id_of, unsupported_reason, vendor_of
 from snapmanage.drivers.protocol import Section
+from snapmanage.drivers.relocation import relocated
 
 MAX_NAME_LENGTH = 16384
 
@@ -150,7 +151,7 @@ class CinderDriver:
         # Perhaps the volume was renamed, or the vendor driver no longer lists the object as a snapshot.
         located = self.locate({binding.identity}, {binding.managed_name})
         separator = self._vendor.separator
-        if separator and (moved := renaming.relocated(binding, located, separator)):
+        if separator and (moved := relocated(binding, located, separator)):
             self._unmanage_listed(moved)
         elif any(each.name == binding.managed_name and each.identity in ("", binding.identity) for each in located):
             raise errors.Unusable(
