@@ -161,7 +161,8 @@ def in_progress(conn: Connection, kind: type[R]) -> list[R]:
     query = select(table.c.id).where(table.c.status.in_(under_way))
     record_ids = conn.execute(query).scalars().all()
     found = [record for part in batches.filled_parts(record_ids) for record in get_many(conn, kind, set(part))]
-    return sorted(found, key=lambda record: (record.created_at, record.id))
+    still = [record for record in found if record.status.in_progress]  # an operation may have ended since the query
+    return sorted(still, key=lambda record: (record.created_at, record.id))
 
 
 def resolved(conn: Connection, server: str) -> list[Snapshot]:

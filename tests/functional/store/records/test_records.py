@@ -4,16 +4,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from snapmanage import errors
 from snapmanage.core.backend import GIB
+from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
-from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
+from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume, changed
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import NOW, PROJECT
-from tests.functional.store.rows import SECOND, TEXTS, insert, list_page, owning_snapshot, stored
+from tests.functional.databases import ON_SERVERS
+from tests.functional.store.rows import SECOND, TEXTS, due_snapshot, insert, list_page, owning_snapshot, stored, update
 
 
 def full_snapshot(**fields: Any) -> Snapshot:
@@ -145,3 +148,19 @@ def test_volume_is_stored_in_its_own_table(database: Database) -> None:
     with database.read() as conn:
         assert records.get(conn, Volume, volume.id) == volume
         assert records.get(conn, Snapshot, volume.id) is None
+
+
+@ON_SERVERS  # SQLite reads all at one moment
+def test_operation_that_ends_while_the_records_are_read_is_not_in_progress(database: Database) -> None:
+    ending, lasting = due_snapshot("daily"), due_snapshot("weekly")
+    insert(database, ending, lasting)
+
+    with database.read() as conn:
+
+        @event.listens_for(conn, "after_cursor_execute", once=True)
+        def end(*_: Any) -> None:
+            update(database, Change(ending, changed(ending, status=Status.AVAILABLE, due_at=None)))
+
+        found = records.in_progress(conn, Snapshot)
+
+    assert [record.id for record in found] == [lasting.id]
