@@ -25,4 +25,6 @@ def ratios(small: Figures, large: Figures) -> dict[str, float]:
 
 
 def _rest(figures: Figures) -> dict[str, Any]:
-    return {name: figures[name] for name in ("per_second", "statements", "commits", "peak_mb") if name in figures}
+    return {
+        name: figures[name] for name in ("per_second", "statements", "commits", "peak_mb", "events") if name in figures
+    }

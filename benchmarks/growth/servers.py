@@ -13,7 +13,7 @@ from benchmarks.world import Installation, World
 
 SERVERS = 16
 # Operations of one process: with few of them, the first use of each statement would count.
-OPERATIONS = 2000
+OPERATIONS = 1000
 
 
 def measure(world: World, apart: bool) -> dict[str, Any]:
