@@ -15,7 +15,7 @@ from snapmanage import errors
 from snapmanage.bus import Publication
 from snapmanage.bus.names import VERSION, Names
 from snapmanage.core.outbox import Kind, Message
-from snapmanage.core.values.json_text import compact
+from snapmanage.json_text import compact
 
 CONTENT_TYPE = "application/json"
 CONTENT_ENCODING = "utf-8"

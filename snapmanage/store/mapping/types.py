@@ -8,7 +8,7 @@ from sqlalchemy import Dialect, String, Text
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import mysql
 
-from snapmanage.core.values.json_text import compact
+from snapmanage.json_text import compact
 
 LONG_TEXT = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 ID = String(36)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from snapmanage.core.values.json_text import compact
+from snapmanage.json_text import compact
 
 
 @pytest.mark.parametrize(
