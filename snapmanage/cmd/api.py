@@ -11,11 +11,12 @@ from snapmanage.api import app, routes
 from snapmanage.api.request import Limits, Service
 from snapmanage.api.serving import server as http
 from snapmanage.api.serving.parser import LargeBodies
-from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback, shared_port
+from snapmanage.api.serving.server import HttpServer, shared_port
 from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.wiring import configuration, middleware
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
+from snapmanage.core.values.listen import parse_listen, require_loopback
 from snapmanage.store.engine.database import connections
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback
+from snapmanage.api.serving.server import HttpServer
 from snapmanage.audit.listener import Listener
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.cmd import api
 from snapmanage.cmd.process import private_folder, running
 from snapmanage.cmd.volume import make_server
 from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.core.values.listen import parse_listen, require_loopback
 from snapmanage.store.engine import schema
 
 HOST = "localhost"

@@ -1,6 +1,5 @@
 """The HTTP server of the API, with a pool of threads."""
 
-import ipaddress
 import logging
 import socket
 import threading
@@ -16,7 +15,7 @@ from snapmanage.api.serving.acceptor import Acceptor
 from snapmanage.api.serving.channels import DEADLINES, Deadlines
 from snapmanage.api.serving.parser import NO_LARGE_BODIES, LargeBodies
 from snapmanage.api.serving.threads import Threads
-from snapmanage.core.values.text import cut
+from snapmanage.core.values.listen import join_listen
 from snapmanage.pulse import Pulse
 
 LOG = logging.getLogger(__name__)
@@ -35,26 +34,6 @@ ADJUSTMENTS = {
     # oslo.middleware and the authentication decide about the headers of proxies.
     "clear_untrusted_proxy_headers": False,
 }
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Parse HOST:PORT or [IPV6]:PORT; raise `ConfigurationError` for other text."""
-    host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise errors.ConfigurationError(f"listen must be HOST:PORT, such as 127.0.0.1:8776, not {cut(text)!r}")
-    return host.strip("[]"), int(port)
-
-
-def require_loopback(host: str, service: str) -> None:
-    """Raise `ConfigurationError` for an address that other machines can reach."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise errors.ConfigurationError(
-            f"{service} has no authentication, so listen must be a loopback address, not {host}"
-        )
 
 
 @contextmanager
@@ -98,8 +77,7 @@ class HttpServer:
             self._socket = _listen(host, port, shared)
         except OSError as error:
             raise errors.ConfigurationError(f"can't listen on {host}:{port}: {error}") from error
-        found, number = self._socket.getsockname()[:2]
-        self.address = f"[{found}]:{number}" if ":" in found else f"{found}:{number}"
+        self.address = join_listen(*self._socket.getsockname()[:2])
 
     def pulses(self) -> list[Pulse]:
         """Return the pulses of the thread of the connections, and of the queue of requests."""
