@@ -15,7 +15,7 @@ from snapmanage.api.serving.server import HttpServer, shared_port
 from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.process.probes import Probes
-from snapmanage.cmd.wiring import configuration, middleware, probing
+from snapmanage.cmd.wiring import configuration, middleware, probing, unknown_options
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.core.values.listen import parse_listen, require_loopback
 from snapmanage.store.engine.database import connections
@@ -34,6 +34,7 @@ def application() -> Any:
 @running.program
 def main() -> None:
     conf = configuration.load_service(sys.argv[1:], "snapmanage-api")
+    unknown_options.warn(conf)
     host, port = parse_listen(conf.api.listen)
     if conf.api.auth_strategy == "noauth" and not conf.api.noauth_anywhere:
         require_loopback(host, "snapmanage-api with auth_strategy noauth")

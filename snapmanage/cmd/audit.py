@@ -8,7 +8,7 @@ from snapmanage.audit.listener import Listener
 from snapmanage.bus.names import Names
 from snapmanage.cmd.process import running
 from snapmanage.cmd.process.probes import Probes
-from snapmanage.cmd.wiring import broker, configuration, parts, probing
+from snapmanage.cmd.wiring import broker, configuration, parts, probing, unknown_options
 from snapmanage.manage.maintenance.redelivery import PoisonMessageGuard
 
 DRAIN_SECONDS = 30
@@ -17,6 +17,7 @@ DRAIN_SECONDS = 30
 @running.program
 def main() -> None:
     conf = configuration.load_service(sys.argv[1:], "snapmanage-audit")
+    unknown_options.warn(conf)
     with probing.opened(conf) as make_probes:
         _serve(conf, make_probes())
 

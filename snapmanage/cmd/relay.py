@@ -3,12 +3,13 @@
 import sys
 
 from snapmanage.cmd.process import running
-from snapmanage.cmd.wiring import configuration, parts, probing
+from snapmanage.cmd.wiring import configuration, parts, probing, unknown_options
 
 
 @running.program
 def main() -> None:
     conf = configuration.load_service(sys.argv[1:], "snapmanage-relay")
+    unknown_options.warn(conf)
     with probing.opened(conf) as make_probes:
         bus, names = parts.connect_bus(conf)
         db = parts.open_database(conf)

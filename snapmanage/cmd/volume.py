@@ -7,7 +7,7 @@ from oslo_config import cfg
 
 from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.process.probes import Probes
-from snapmanage.cmd.wiring import broker, configuration, probing, upstream
+from snapmanage.cmd.wiring import broker, configuration, probing, unknown_options, upstream
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.pulse import Pulse
 from snapmanage.volume.server import VolumeServer
@@ -31,6 +31,7 @@ def make_server(conf: cfg.ConfigOpts, parts: Parts) -> VolumeServer:
 @running.program
 def main() -> None:
     conf = configuration.load_service(sys.argv[1:], "snapmanage-volume")
+    unknown_options.warn(conf, with_backends=True)
     if conf.operations.workers > 1:
         open_database(conf).close()  # a bad database must stop this process, not each worker again and again
         upstream.make_client(conf)
