@@ -26,13 +26,14 @@ class Processes:
     """The processes of a deployment with probes, each at a port of its own."""
 
     deployment: Deployment
+    ready: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=lambda: {main: free_port() for main in MAINS})
 
     def start(self, main: str, *arguments: str) -> Daemon:
         listen = f"--health-listen=127.0.0.1:{self.ports[main]}"
         command = [str(Path(sys.executable).parent / f"snapmanage-{main}"), listen, *arguments]
         daemon = self.deployment.daemon(main, command)
-        daemon.start()
+        self.ready[main] = daemon.start()
         return daemon
 
     def ask(self, main: str, probe: str) -> requests.Response:
@@ -44,6 +45,9 @@ class Processes:
         names = {line[3:].split(" ")[0] for line in answer.text.splitlines() if line.startswith("[-]")}
         assert answer.status_code == (503 if names else 200), answer.text
         return names
+
+    def await_missing_broker(self, main: str) -> None:
+        until(lambda: "broker" in self.failed(main), f"{main} to miss the broker")
 
     def await_failed(self, main: str, *names: str, probe: str = "readyz") -> None:
         until(lambda: set(names) == self.failed(main, probe), f"{main} to fail at {names}", 60)
@@ -84,7 +88,7 @@ def test_each_process_is_live_but_not_ready_while_the_broker_is_down(processes: 
     broker.kill()
 
     for main in MAINS:
-        until(lambda main=main: "broker" in processes.failed(main), f"{main} to miss the broker")
+        processes.await_missing_broker(main)
         assert processes.failed(main, "livez") == set()
     assert any(each.startswith("consumer/") for each in processes.failed("volume"))
 
@@ -127,5 +131,6 @@ def test_backend_that_does_not_answer_is_named(processes: Processes) -> None:
 
     processes.start("volume")
 
+    assert processes.ready["volume"] == f"ready: no backend is served yet; retrying {SERVER}"
     processes.await_failed("volume", f"backend/{SERVER}")
     assert processes.failed("volume", "livez") == set()
