@@ -85,7 +85,7 @@ def test_each_process_is_live_but_not_ready_while_the_broker_is_down(processes: 
         processes.start(main)
         processes.await_failed(main)
 
-    broker.kill()
+    broker.stop()
 
     for main in MAINS:
         processes.await_missing_broker(main)
