@@ -117,7 +117,11 @@ def _announced(conn: Connection, query: Select[Any]) -> list[Announced]:
     purged = log.purged(conn, ids)
     of_events = (outbox.c.kind == Kind.NOTIFICATION.value) & outbox.c.record_id.in_(ids)
     waiting = set(conn.execute(select(outbox.c.record_id).where(of_events)).scalars())
-    return [Announced(*row, row.id in waiting) for row in rows if row.generation not in purged.get(row.id, NONE)]
+    return [
+        Announced(row.id, row.generation, row.step_at, row.id in waiting)
+        for row in rows
+        if row.generation not in purged.get(row.id, NONE)
+    ]
 
 
 def _settled(servers: Collection[str], since: datetime) -> ColumnElement[bool]:
