@@ -9,6 +9,8 @@ from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.conf.exporter import EXPORTER
+from snapmanage.conf.metrics import METRICS
 from snapmanage.conf.service import API, DATABASE, DEFAULT, QUOTA
 from snapmanage.conf.upstream import CREDENTIALS, UPSTREAM
 from snapmanage.conf.work import BACKEND, OPERATIONS, RELAY
@@ -23,6 +25,8 @@ GROUPS: dict[str, Sequence[cfg.Opt]] = {
     "relay": RELAY,
     "quota": QUOTA,
     "upstream": UPSTREAM,
+    "metrics": METRICS,
+    "exporter": EXPORTER,
 }
 
 

@@ -69,6 +69,11 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
     return cfg.CONF
 
 
+def add_metrics_flag() -> None:
+    """Add --metrics-listen to the command line, which `load` reads."""
+    cfg.CONF.register_cli_opts(options.GROUPS["metrics"], group="metrics")
+
+
 def register_messaging(conf: cfg.ConfigOpts) -> None:
     """Register the options of oslo.messaging, with quorum queues as default: messages must survive a broker's restart.
 
