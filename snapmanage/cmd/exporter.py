@@ -44,6 +44,11 @@ class Reading:
     took: float
 
 
+def pause_seconds(interval_seconds: float, took: float) -> float:
+    """Return the pause after a reading that took so many seconds."""
+    return max(interval_seconds, took / LARGEST_SHARE)
+
+
 class Reader:
     """Read the facts again and again in a thread, so that a page never waits for the database."""
 
@@ -68,7 +73,7 @@ class Reader:
     def latest(self) -> Reading:
         """Return the latest reading, without facts if these are too old."""
         latest = self._latest
-        pause = self._pause(latest)
+        pause = pause_seconds(self._interval, latest.took)
         return (
             latest if time.monotonic() - latest.at < OLDEST_SECONDS + pause else Reading(None, latest.at, latest.took)
         )
@@ -76,10 +81,7 @@ class Reader:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._latest = self._read()
-            self._stopping.wait(self._pause(self._latest))
-
-    def _pause(self, latest: Reading) -> float:
-        return max(self._interval, latest.took / LARGEST_SHARE)
+            self._stopping.wait(pause_seconds(self._interval, self._latest.took))
 
     def _read(self) -> Reading:
         began = time.monotonic()

@@ -121,3 +121,11 @@ def test_every_recorded_series_is_used_by_an_alert_or_a_dashboard() -> None:
     texts = [rule["expr"] for rule in ALERTS] + [each for path in DASHBOARDS for each in expressions(path)]
 
     assert recorded == {name for text in texts for name in re.findall(r"snapmanage:[a-z_]+:[a-z0-9_]+", text)}
+
+
+def test_how_to_page_starts_the_pages_that_the_sample_scrapes() -> None:
+    page = (ROOT / "docs" / "how-to" / "monitor.md").read_text()
+    jobs = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())["scrape_configs"]
+    scraped = {target for job in jobs for config in job["static_configs"] for target in config["targets"]}
+
+    assert set(re.findall(r"--metrics-listen ([0-9.:]+)", page)) == scraped

@@ -161,17 +161,39 @@ def test_event_that_is_neither_recorded_nor_in_the_outbox_makes_the_audit_late(
     assert (audit.lag, audit.unrecorded, audit.missing) == (timedelta(seconds=SECONDS), 1, 0)
 
 
-def test_event_in_the_outbox_does_not_make_the_audit_late(app: Application, clock: FakeClock) -> None:
-    late = announce(app, record=False)
-    (message,) = messages.notifications(
-        Event("snapshot.manage.end", "INFO", {"event_id": new_id(), "snapshot_id": late.id, "host": SERVER}),
-        examples.REQUESTER,
-        both_dialects=False,
-    )
+def wait_in_outbox(app: Application, snapshot: Snapshot) -> str:
+    """Write the latest event of a snapshot into the outbox, and return the message's id."""
+    payload = {"event_id": new_id(), "snapshot_id": snapshot.id, "host": SERVER}
+    (message,) = messages.notifications(Event("snapshot.manage.end", "INFO", payload), examples.REQUESTER, False)
     app.db.write(lambda conn, now: outbox.add(conn, [message], now, now))
+    return message.id
+
+
+def test_event_in_the_outbox_does_not_make_the_audit_late(app: Application, clock: FakeClock) -> None:
+    wait_in_outbox(app, announce(app, record=False))
     clock.advance(seconds=SECONDS)
 
     assert read(app).audit.lag == timedelta(0)
+
+
+def test_purged_event_does_not_make_the_audit_late(app: Application, clock: FakeClock) -> None:
+    snapshot = announce(app, record=False)
+    purged = {"id": snapshot.id, "purged": "1-2", "announced": 2}
+    app.db.write(lambda conn, _: conn.execute(tables.audit_snapshots.insert(), purged))
+    clock.advance(seconds=SECONDS)
+
+    assert read(app).audit.unrecorded == 0
+
+
+def test_event_that_leaves_the_outbox_after_a_reading_is_still_awaited(app: Application, clock: FakeClock) -> None:
+    late = announce(app, record=False)
+    key = wait_in_outbox(app, late)
+    clock.advance(hours=2)
+    _, progress = health.read(app)
+
+    app.db.write(lambda conn, _: outbox.forget(conn, [key]))
+
+    assert health.read(app, progress)[0].audit.unrecorded == 1
 
 
 def test_event_is_missing_after_the_time_in_which_it_may_be_on_the_bus(app: Application, clock: FakeClock) -> None:
