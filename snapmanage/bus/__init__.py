@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from snapmanage.pulse import Pulse
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -46,6 +48,9 @@ def no_probe() -> None:
 
 class Consumer(Protocol):
     """A consumer of queues."""
+
+    def pulses(self) -> Sequence[Pulse]:
+        """Return the pulses of its threads."""
 
     def stop(self) -> None:
         """Stop consuming; the broker requeues unacknowledged messages."""

@@ -15,6 +15,7 @@ from snapmanage import errors
 from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.names import Names
 from snapmanage.core.values.logfields import fields
+from snapmanage.pulse import Pulse
 
 LOG = logging.getLogger(__name__)
 
@@ -81,6 +82,10 @@ class InProcessConsumer:
         self._handle = handle
         self._in_hand = 0
         self._idle = threading.Condition()
+
+    def pulses(self) -> Sequence[Pulse]:
+        """Return none: the threads are those of the senders."""
+        return ()
 
     def receive(self, batch: Sequence[Delivery]) -> None:
         with self._idle:

@@ -29,6 +29,7 @@ from snapmanage.manage import manageable, ownership
 from snapmanage.manage.application import Application
 from snapmanage.manage.maintenance.redelivery import PoisonMessageGuard
 from snapmanage.manage.transaction import Transaction
+from snapmanage.pulse import Pulse
 from snapmanage.store import outbox, services
 from snapmanage.volume import steps
 from snapmanage.volume.callers import Callers
@@ -97,12 +98,20 @@ class VolumeServer:
         self._openings: dict[str, Future[None]] = {}
         self._opened = threading.Lock()
         self._stopping = threading.Event()
-        self._heartbeats = threading.Thread(target=self._run_heartbeats, name="heartbeat", daemon=True)
+        self._pulse = Pulse("heartbeat")
+        run = self._pulse.watched(self._run_heartbeats)
+        self._heartbeats = threading.Thread(target=run, name="heartbeat", daemon=True)
 
     @property
     def servers(self) -> set[str]:
         """Return the servers whose backends have answered."""
         return set(self._up)
+
+    def pulses(self) -> list[Pulse]:
+        """Return the pulses of the threads that serve at the moment."""
+        workers = [worker.pulse for worker in self.workers.values()]
+        consumers = [pulse for consumer in list(self._consumers) for pulse in consumer.pulses()]
+        return [self._pulse, self._due_scan.pulse, *workers, *consumers]
 
     def start(self) -> None:
         """Begin to serve; try backends that don't answer yet again with each heartbeat."""
@@ -131,9 +140,10 @@ class VolumeServer:
 
     def _run_heartbeats(self) -> None:
         while not self._stopping.wait(self._heartbeat_seconds):
-            self._beat()
-            for scans in self._scans.values():
-                scans.forget_old()
+            with self._pulse:
+                self._beat()
+                for scans in self._scans.values():
+                    scans.forget_old()
 
     def _beat(self) -> None:
         """Write the heartbeats, then try the backends again that didn't answer."""

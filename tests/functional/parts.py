@@ -11,6 +11,7 @@ from snapmanage import errors
 from snapmanage.bus import Consumer, Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
+from snapmanage.pulse import Pulse
 
 NAMES = Names()
 
@@ -21,6 +22,9 @@ class TrackedConsumer:
 
     consumer: Consumer
     stopped: Callable[[], None]
+
+    def pulses(self) -> Sequence[Pulse]:
+        return self.consumer.pulses()
 
     def stop(self) -> None:
         self.consumer.stop()

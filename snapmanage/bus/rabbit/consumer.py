@@ -16,6 +16,7 @@ from snapmanage.bus.rabbit.declaring import declare, declare_dead_letters
 from snapmanage.bus.rabbit.queue_consumer import QueueConsumer
 from snapmanage.bus.rabbit.rebinding import Rebinding
 from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.pulse import Pulse
 
 
 class RabbitConsumer:
@@ -42,6 +43,9 @@ class RabbitConsumer:
             QueueConsumer(connect, declarations, handle, prefetch, probe) for declarations in (queues, *dead_letters)
         ]
         self._rebinding = Rebinding(connect, topology, keys)
+
+    def pulses(self) -> list[Pulse]:
+        return [pulse for consumer in self._consumers for pulse in consumer.pulses()]
 
     def start(self) -> None:
         for consumer in self._consumers:

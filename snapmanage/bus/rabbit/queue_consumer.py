@@ -24,6 +24,7 @@ from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.declaring import Declaration, DeclaredQueue, QueueProblemLog
 from snapmanage.bus.rabbit.handler_thread import HandlerThread, Work
 from snapmanage.crash import Point
+from snapmanage.pulse import Pulse
 
 LOG = logging.getLogger(__name__)
 
@@ -69,10 +70,14 @@ class QueueConsumer:
         self._dead_letters = deliveries.DeadLetters()
         self._consumed: dict[str, DeclaredQueue] = {}
         self._declare_again_at = 0.0
-        self._handler_thread = HandlerThread("handler")
+        self._handler_thread = HandlerThread(f"handler {self._queues}")
         self._at_work: Future[None] | None = None
         self._failing = False
-        self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
+        self._pulse = Pulse(f"consumer {self._queues}")
+        self._thread = threading.Thread(target=self._pulse.watched(self._run), name="consumer", daemon=True)
+
+    def pulses(self) -> list[Pulse]:
+        return [self._pulse, self._handler_thread.pulse]
 
     def start(self) -> None:
         self._handler_thread.start()
@@ -88,6 +93,7 @@ class QueueConsumer:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self._pulse.begin_turn()
             try:
                 self._consume_over_one_connection()
             except PreconditionFailed as error:
@@ -142,6 +148,7 @@ class QueueConsumer:
         channel = connection.channel()
         channel.basic_qos(0, self._prefetch, False)
         while not self._stopping.is_set():
+            self._pulse.begin_turn()
             if time.monotonic() >= self._declare_again_at:
                 self._declare(connection, channel)
             self._read_messages(connection)
@@ -239,6 +246,7 @@ class QueueConsumer:
         """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
+            self._pulse.begin_turn()
             if self._arrived.heavy:
                 self._stopping.wait(min(left, IDLE_SECONDS))
             else:
