@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from snapmanage.core.readiness import Check
 from snapmanage.pulse import Pulse
 
 
@@ -52,6 +53,9 @@ class Consumer(Protocol):
     def pulses(self) -> Sequence[Pulse]:
         """Return the pulses of its threads."""
 
+    def readiness(self) -> Check:
+        """Return whether it receives the messages of its queues."""
+
     def stop(self) -> None:
         """Stop consuming; the broker requeues unacknowledged messages."""
 
@@ -82,6 +86,9 @@ class Bus(Protocol):
 
     def reply(self, queue: str, body: bytes) -> None:
         """Send the reply to a call."""
+
+    def ping(self) -> None:
+        """Raise `Unavailable` if the bus can't be reached."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -14,6 +14,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.names import Names
+from snapmanage.core.readiness import Check
 from snapmanage.core.values.logfields import fields
 from snapmanage.pulse import Pulse
 
@@ -69,6 +70,9 @@ class InProcessBus:
         if answered is not None:
             answered.set_result(body)
 
+    def ping(self) -> None:
+        """Return always: the bus is in this process."""
+
     def close(self) -> None:
         self._handlers.clear()
 
@@ -86,6 +90,9 @@ class InProcessConsumer:
     def pulses(self) -> Sequence[Pulse]:
         """Return none: the threads are those of the senders."""
         return ()
+
+    def readiness(self) -> Check:
+        return Check(f"consumer/{self._queues[0]}")
 
     def receive(self, batch: Sequence[Delivery]) -> None:
         with self._idle:

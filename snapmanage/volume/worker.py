@@ -83,6 +83,11 @@ class Worker:
         self.pulse = Pulse(f"worker {server}")
         self._thread = threading.Thread(target=self.pulse.watched(self._run), name=self.pulse.name, daemon=True)
 
+    @property
+    def hangs(self) -> bool:
+        """Return whether every thread that calls the driver hangs."""
+        return self._pool.hangs
+
     def start(self) -> None:
         """Start the thread; a repeated call has no effect."""
         if not self._thread.is_alive():

@@ -38,8 +38,9 @@ ALLOWED = {
     "conf": {"drivers"},
     "cmd.process": {"errors", "crash", "pulse", "core"},
     "cmd.wiring": {"errors", "certificates", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay"}
-    | {"conf", "upstream", "pulse"},
+    | {"conf", "upstream", "pulse", "cmd.process"},
     "cmd.manage": {"errors", "files", "core", "store", "drivers", "manage", "audit", "cmd.process", "cmd.wiring"},
+    "cmd.status": {"errors", "core", "store", "bus", "manage", "audit", "cmd.process", "cmd.wiring"},
     "client": {"errors", "files", "core"},
     "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"}
     | {"client", "pulse", "cmd.process", "cmd.wiring"},

@@ -76,6 +76,10 @@ class StatusServer:
             self._thread = None
         self._server.server_close()
 
+    def close_copy(self) -> None:
+        """Close the port in a forked process only; the process that made the server keeps it."""
+        self._server.server_close()
+
     def __enter__(self) -> "StatusServer":
         self.start()
         return self
