@@ -107,7 +107,7 @@ pages: $(VENV)/tested  ## Write the tutorial that shows a terminal again, if the
 	@$(BIN)/python -m tests.integration.recorded_page
 
 # The versions hold on each Python from 3.11 on. The extra `cinder` is left out: Cinder pins its libraries in files of its own.
-PINNED_EXTRAS = --extra audit --extra cli --extra keystone --extra mysql --extra postgresql --extra upstream
+PINNED_EXTRAS = --extra audit --extra cli --extra keystone --extra metrics --extra mysql --extra postgresql --extra upstream
 constraints: $(VENV)/tested  ## Pin the newest version of each dependency, with its hashes, in constraints.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command "make constraints" $(PINNED_EXTRAS) --output-file constraints.txt setup.py
@@ -167,7 +167,7 @@ $(VENV)/lowest: lower-constraints.txt requirements.txt setup.cfg test-requiremen
 	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || export PBR_VERSION=0.0.0; \
 	grep -vE '^(cinder|keystone)>' test-requirements.txt > $(VENV)/test-requirements.txt; \
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint lower-constraints.txt \
-	--editable '.[audit,cli,keystone,mysql,postgresql,upstream]' --requirement $(VENV)/test-requirements.txt
+	--editable '.[audit,cli,keystone,metrics,mysql,postgresql,upstream]' --requirement $(VENV)/test-requirements.txt
 	@touch $@
 
 # The reference has an environment of its own, with the newest libraries that it allows.

@@ -9,7 +9,9 @@ from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.conf.exporter import EXPORTER
 from snapmanage.conf.health import HEALTH, LISTEN
+from snapmanage.conf.metrics import METRICS
 from snapmanage.conf.service import API, DATABASE, DEFAULT, QUOTA
 from snapmanage.conf.upstream import CREDENTIALS, UPSTREAM
 from snapmanage.conf.work import BACKEND, OPERATIONS, RELAY
@@ -25,6 +27,8 @@ GROUPS: dict[str, Sequence[cfg.Opt]] = {
     "quota": QUOTA,
     "health": HEALTH,
     "upstream": UPSTREAM,
+    "metrics": METRICS,
+    "exporter": EXPORTER,
 }
 
 

@@ -18,7 +18,7 @@ TEMPLATES = ROOT / ".github" / "ISSUE_TEMPLATE"
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 # These extras are part of lower-constraints.txt; `cinder` requires newer libraries than snapmanage.
-EXTRAS = ("audit", "cli", "keystone", "mysql", "postgresql", "upstream")
+EXTRAS = ("audit", "cli", "keystone", "metrics", "mysql", "postgresql", "upstream")
 
 
 def setup_cfg() -> configparser.ConfigParser:

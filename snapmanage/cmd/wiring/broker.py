@@ -1,4 +1,4 @@
-"""The check of the broker's policies, which could drop confirmed messages."""
+"""The checks of the broker: its policies, which could drop confirmed messages, and the state of its queues."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +9,16 @@ from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.bus.names import Names
-from snapmanage.bus.rabbit import policies
+from snapmanage.bus.rabbit import inspection, policies
+from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.policies import Finding
-from snapmanage.cmd.wiring import management, parts
+from snapmanage.cmd.wiring import broker_connection, configuration, management, parts
+from snapmanage.core.maintenance.health import Check, State, broker_checks, broker_is_away
 
 LOG = logging.getLogger(__name__)
+
+# The transport of `snapmanage standalone`.
+IN_PROCESS = "fake:"
 
 
 def server_keys(conf: cfg.ConfigOpts, names: Names) -> list[str]:
@@ -65,3 +70,19 @@ def check(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> list[
         for name in (topology.dead_letter_name(key), topology.name(key))
         for finding in policies.findings(management.describe(conf, name), topology.queue_type)
     ]
+
+
+def health(conf: cfg.ConfigOpts, servers: Sequence[str]) -> list[Check]:
+    """Return the checks of the broker and of the queues of servers and of snapmanage-audit; nothing is declared."""
+    if conf.transport_url.startswith(IN_PROCESS):
+        return [Check("broker", State.OK, "there is none: everything runs in one process")]
+    names = configuration.names(conf)
+    topology = parts.topology(conf, names)
+    keys = dict.fromkeys([*(queue for server in servers for queue in names.server_queues(server)), *names.event_keys()])
+    try:
+        with broker_connection.connector(conf)(0) as connection:
+            queues = inspection.inspect(connection, map(topology.name, keys))
+            dead_letters = inspection.inspect(connection, map(topology.dead_letter_name, keys))
+    except (*BROKEN, errors.ConfigurationError) as error:
+        return [broker_is_away(str(error))]
+    return broker_checks(queues, [each for each in dead_letters if each.messages is not None])

@@ -69,6 +69,11 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
     return cfg.CONF
 
 
+def add_metrics_flag() -> None:
+    """Add --metrics-listen to the command line, which `load` reads."""
+    cfg.CONF.register_cli_opts(options.GROUPS["metrics"], group="metrics")
+
+
 def load_service(arguments: Sequence[str], prog: str) -> cfg.ConfigOpts:
     """Like `load`, for a process that serves, which has the flag --health-listen."""
     options.register_flags(cfg.CONF)

@@ -33,6 +33,9 @@ _COUNTED_ONLY: dict[str, Any] = {
     "postgresql_where": text("reference_key IS NOT NULL OR identity_key IS NOT NULL"),
     "sqlite_where": text("reference_key IS NOT NULL OR identity_key IS NOT NULL"),
 }
+# An index of due operations that also answers the counts of `store.health`: without it, they would read the large rows.
+# A row enters it anew only at a step of its operation, which changes `due_at` anyway.
+_STATE = ("server", "due_at", "status", "step_at", "size_gb")
 _BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
 
@@ -80,7 +83,7 @@ volumes = Table(
     "volumes",
     metadata,
     *_record_columns(),
-    Index(None, "server", "due_at"),
+    Index(None, *_STATE),
     Index(None, "project_id", "created_at", "id"),
     Index(None, "created_at", "id"),
     Index(None, "project_id", "status", "operation", **_FAILED_ONLY),
@@ -95,7 +98,7 @@ snapshots = Table(
     Column("volume_id", ID, nullable=False, index=True),
     Column("storage", NAME),
     Column("upstream", String(20)),
-    Index(None, "server", "due_at"),
+    Index(None, *_STATE),
     Index(None, "server", "project_id", "due_at"),
     Index(None, "project_id", "created_at", "id"),
     Index(None, "created_at", "id"),
@@ -116,9 +119,10 @@ outbox = Table(
     Column("priority", String(20)),
     Column("body", Json, nullable=False),
     Column("context", Json, nullable=False),
-    Column("due_at", UtcDateTime, nullable=False, index=True),
+    Column("due_at", UtcDateTime, nullable=False),
     Column("sends", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "due_at", "kind", "created_at"),
     **_MARIADB,
 )
 
@@ -201,6 +205,7 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
     Column("received_at", UtcDateTime, nullable=False, index=True),
     Column("event_id", ID, index=True),
+    Index(None, "queue", "received_at"),
     **_MARIADB,
 )
 

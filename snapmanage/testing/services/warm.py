@@ -25,11 +25,15 @@ from typing import IO, Any
 
 # Modules that the daemons import.
 IMPORTED = (
-    *(f"snapmanage.cmd.{main}" for main in ("api", "audit", "main", "manage.main", "relay", "standalone", "volume")),
+    *(
+        f"snapmanage.cmd.{main}"
+        for main in ("api", "audit", "exporter", "main", "manage.main", "relay", "standalone", "volume")
+    ),
     "alembic.command",
     "cliff.formatters.table",
     "encodings.idna",
     "kombu.transport.pyamqp",
+    "prometheus_client.exposition",
     "openstack.block_storage.v3._proxy",
     "oslo_policy._external",
     "psycopg",

@@ -8,13 +8,14 @@ from sqlalchemy import Connection, Table, select
 
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.lists.paging import ListQuery
-from snapmanage.core.outbox import cast
-from snapmanage.core.records import Operation, Snapshot
+from snapmanage.core.outbox import Kind, cast
+from snapmanage.core.records import Operation, Snapshot, Status
 from snapmanage.core.services import Service
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import WorkerId
+from snapmanage.manage.maintenance import health
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, ownership, quotas, records, services
 from snapmanage.store.engine.database import Database
@@ -63,6 +64,21 @@ def test_list_of_all_projects_sorts_no_records(database: Database, app: Applicat
         list_page(conn, ListQuery(None, limit=10))
 
     assert not any(sorts(database, text, values) for text, values in about_large_tables(statements))
+
+
+@ON_SERVERS
+def test_state_of_the_deployment_is_counted_without_its_records(database: Database, app: Application) -> None:
+    """The exporter counts every few seconds, also while the outbox is long."""
+    settled = {"status": "available", "due_at": None, "step_at": NOW - timedelta(days=9), "generation": 2}
+    fill(database, tables.snapshots, older_snapshots(app) | settled, UNIQUE)
+    fill(database, tables.outbox, {"due_at": NOW + timedelta(days=1)}, ("id", "record_id"))
+
+    with recorded_statements(database.engine) as statements:
+        facts, _ = health.read(app)
+
+    assert facts.snapshots[SERVER, Status.AVAILABLE].count == ROWS
+    assert facts.outbox[Kind.CAST].count == ROWS
+    assert [text for text, values in about_large_tables(statements) if reads_rows(database, text, values)] == []
 
 
 @ON_SERVERS
@@ -165,6 +181,25 @@ def reads_all(database: Database, statement: str, parameters: Any) -> bool:
         conn.exec_driver_sql("SET LOCAL enable_seqscan = off")  # it is quicker on so few rows
         lines = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
         return any(f"Seq Scan on {name}" in line for line in lines for name in LARGE)
+
+
+def reads_rows(database: Database, statement: str, parameters: Any) -> bool:
+    """Return whether the database would read many rows of a large table, rather than an index that has the answer."""
+    with database.engine.connect() as conn:
+        if conn.dialect.name == "mysql":
+            plan = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings()
+            large = [row for row in plan if row["table"] in LARGE and int(row["rows"] or 0) > ROWS / 10]
+            return any("Using index" not in (row["Extra"] or "").split("; ") for row in large)
+        conn.exec_driver_sql("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        conn.exec_driver_sql("SET LOCAL random_page_cost = 1")
+        lines = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
+        scans = [line for line in lines if "Scan" in line and any(f" on {name}" in line for name in LARGE)]
+        return any("Index Only Scan" not in line and _estimate(line) > ROWS / 10 for line in scans)
+
+
+def _estimate(line: str) -> int:
+    """Return the number of rows that PostgreSQL expects of a step of its plan."""
+    return int(line.partition("rows=")[2].partition(" ")[0])
 
 
 def sorts(database: Database, statement: str, parameters: Any) -> bool:
