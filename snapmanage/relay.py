@@ -21,6 +21,7 @@ from snapmanage.bus.names import Names
 from snapmanage.core.outbox import Kind, Message
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
+from snapmanage.pulse import Pulse
 from snapmanage.store import outbox
 from snapmanage.store.engine.database import Database
 
@@ -109,7 +110,8 @@ class Relay:
         self._stopping = threading.Event()
         self._next_sweep = 0.0
         self._bus_away = False
-        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self.pulse = Pulse("relay")
+        self._thread = threading.Thread(target=self.pulse.watched(self._run), name="relay", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -143,11 +145,13 @@ class Relay:
     def _run(self) -> None:
         while not self._stopping.is_set() or self._fresh:
             try:
-                self._send(self._next_batch())
-                if not self._stopping.is_set() and time.monotonic() >= self._next_sweep:
-                    full = self.send_due() >= self._batch
-                    self._bus_away = False
-                    self._next_sweep = time.monotonic() + (0 if full else self._interval)
+                batch = self._next_batch()
+                with self.pulse:
+                    self._send(batch)
+                    if not self._stopping.is_set() and time.monotonic() >= self._next_sweep:
+                        full = self.send_due() >= self._batch
+                        self._bus_away = False
+                        self._next_sweep = time.monotonic() + (0 if full else self._interval)
             except errors.Unavailable as error:
                 self._wait_for_bus(error)
             except SQLAlchemyError as error:

@@ -87,6 +87,19 @@ class OpenLog:
             yield from self._completeness(page, since.number if since else 0)
         yield from self._contradicting()
 
+    def recent_break(self, rows: int) -> str | None:
+        """Return the first break of the chain within the newest rows, None if there is none."""
+        if self.state is None:
+            return NO_HEAD
+        base, last = self.state.base, self.state.head
+        start = base
+        if last.number - rows > base.number:
+            entry = next(log.numbered(self.conn, [last.number - rows]), None)
+            if entry is None:
+                return f"row {last.number - rows} is missing"
+            start = Head(entry.number, entry.digest)
+        return chain.first_break(log.entries(self.conn, start.number), last, start)
+
     def _chain(self, since: Head | None, known: Head | None) -> Iterator[Finding]:
         """Yield the breaks of the chain behind `since`, and those at the entry `known`, which must be there."""
         if self.state is None:

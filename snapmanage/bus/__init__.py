@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from snapmanage.core.readiness import Check
+from snapmanage.pulse import Pulse
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -47,6 +50,12 @@ def no_probe() -> None:
 class Consumer(Protocol):
     """A consumer of queues."""
 
+    def pulses(self) -> Sequence[Pulse]:
+        """Return the pulses of its threads."""
+
+    def readiness(self) -> Check:
+        """Return whether it receives the messages of its queues."""
+
     def stop(self) -> None:
         """Stop consuming; the broker requeues unacknowledged messages."""
 
@@ -77,6 +86,9 @@ class Bus(Protocol):
 
     def reply(self, queue: str, body: bytes) -> None:
         """Send the reply to a call."""
+
+    def ping(self) -> None:
+        """Raise `Unavailable` if the bus can't be reached."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -14,7 +14,9 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.names import Names
+from snapmanage.core.readiness import Check
 from snapmanage.core.values.logfields import fields
+from snapmanage.pulse import Pulse
 
 LOG = logging.getLogger(__name__)
 
@@ -68,6 +70,9 @@ class InProcessBus:
         if answered is not None:
             answered.set_result(body)
 
+    def ping(self) -> None:
+        """Return always: the bus is in this process."""
+
     def close(self) -> None:
         self._handlers.clear()
 
@@ -81,6 +86,13 @@ class InProcessConsumer:
         self._handle = handle
         self._in_hand = 0
         self._idle = threading.Condition()
+
+    def pulses(self) -> Sequence[Pulse]:
+        """Return none: the threads are those of the senders."""
+        return ()
+
+    def readiness(self) -> Check:
+        return Check(f"consumer/{self._queues[0]}")
 
     def receive(self, batch: Sequence[Delivery]) -> None:
         with self._idle:

@@ -50,7 +50,7 @@ def _run() -> int:
         return demo.run()
     from snapmanage.cmd import standalone
 
-    standalone.run(arguments.data_dir, arguments.listen)
+    standalone.run(arguments.data_dir, arguments.listen, arguments.health_listen)
     return 0
 
 
@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     alone.add_argument(
         "--listen", default="127.0.0.1:8776", help="loopback address of the API, HOST:PORT (default: %(default)s)"
+    )
+    alone.add_argument(
+        "--health-listen", metavar="HOST:PORT", help="address of the probes /livez and /readyz (default: none)"
     )
     commands.add_parser("demo", help="show the main task step by step on a temporary folder")
     for name, text in CLIENT.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.conf.health import HEALTH, LISTEN
 from snapmanage.conf.service import API, DATABASE, DEFAULT, QUOTA
 from snapmanage.conf.upstream import CREDENTIALS, UPSTREAM
 from snapmanage.conf.work import BACKEND, OPERATIONS, RELAY
@@ -22,6 +23,7 @@ GROUPS: dict[str, Sequence[cfg.Opt]] = {
     "operations": OPERATIONS,
     "relay": RELAY,
     "quota": QUOTA,
+    "health": HEALTH,
     "upstream": UPSTREAM,
 }
 
@@ -30,6 +32,11 @@ def register(conf: cfg.ConfigOpts) -> None:
     """Register all options except those of backends."""
     for group, options in GROUPS.items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
+
+
+def register_flags(conf: cfg.ConfigOpts) -> None:
+    """Register the options that processes on one host can't share; call it before `register`."""
+    conf.register_cli_opt(LISTEN, group="health")
 
 
 def set_cors_defaults() -> None:

@@ -15,6 +15,7 @@ from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.retry import Retry
 from snapmanage.core.values.text import readable
 from snapmanage.crash import Point
+from snapmanage.pulse import Pulse
 from snapmanage.store import upstream as reports
 from snapmanage.store.engine.database import Database
 from snapmanage.upstream.client import UpstreamClient
@@ -48,7 +49,8 @@ class Reporter:
         self._failures = 0
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(parallel, "report")
-        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+        self.pulse = Pulse("reporter", self._lease.total_seconds())
+        self._thread = threading.Thread(target=self.pulse.watched(self._run), name="reporter", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -80,7 +82,8 @@ class Reporter:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                pause = self.send_due()
+                with self.pulse:
+                    pause = self.send_due()
             except SQLAlchemyError as error:
                 LOG.warning("Database error in the reporter; reports are sent later: %s", fields(reason=error))
                 pause = self._interval

@@ -71,6 +71,12 @@ class DriverPool:
         calls = min(self._limits.threads, self._limits.calls_of_a_step)
         return int(calls * seconds / max(sum(list(self._means.values())), 1e-6))
 
+    @property
+    def hangs(self) -> bool:
+        """Return whether calls were abandoned, and no thread is left for further ones."""
+        with self._changed:
+            return bool(self._hung) and not self._working
+
     def positions(self) -> dict[str, tuple[int, int]]:
         """Return the positions of the records in running batches of several operations; see `Call.positions`."""
         with self._changed:

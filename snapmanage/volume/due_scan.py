@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage.core.values.logfields import fields
+from snapmanage.pulse import Pulse
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database
 
@@ -31,7 +32,8 @@ class DueScan:
         self._next: dict[str, float] = {}
         self._changed = threading.Condition()  # guards `_nudges`
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="due scan", daemon=True)
+        self.pulse = Pulse("due scan")
+        self._thread = threading.Thread(target=self.pulse.watched(self._run), name="due scan", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -51,7 +53,7 @@ class DueScan:
     def _run(self) -> None:
         while servers := self._next_servers():
             try:
-                with self._db.read() as conn:
+                with self.pulse, self._db.read() as conn:
                     due = records.servers_with_due(conn, servers, self._db.clock(conn))
             except SQLAlchemyError as error:
                 LOG.warning("Database error; the scan for due operations is repeated: %s", fields(reason=error))

@@ -20,6 +20,7 @@ from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lists.filters import Page
 from snapmanage.core.lists.manageable import Assessment
 from snapmanage.core.origins.protection import BackendOrigins
+from snapmanage.core.readiness import Check
 from snapmanage.core.services import Service
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
@@ -29,6 +30,7 @@ from snapmanage.manage import manageable, ownership
 from snapmanage.manage.application import Application
 from snapmanage.manage.maintenance.redelivery import PoisonMessageGuard
 from snapmanage.manage.transaction import Transaction
+from snapmanage.pulse import Pulse
 from snapmanage.store import outbox, services
 from snapmanage.volume import steps
 from snapmanage.volume.callers import Callers
@@ -95,14 +97,46 @@ class VolumeServer:
         # The storages that other processes serve under the names of these servers, each logged once.
         self._reported: set[tuple[str, str | None]] = set()
         self._openings: dict[str, Future[None]] = {}
+        # Why the backends that are not served were refused at last.
+        self._refusals: dict[str, str] = {}
+        self._beaten_at: float | None = None
         self._opened = threading.Lock()
         self._stopping = threading.Event()
-        self._heartbeats = threading.Thread(target=self._run_heartbeats, name="heartbeat", daemon=True)
+        self._pulse = Pulse("heartbeat")
+        run = self._pulse.watched(self._run_heartbeats)
+        self._heartbeats = threading.Thread(target=run, name="heartbeat", daemon=True)
 
     @property
     def servers(self) -> set[str]:
         """Return the servers whose backends have answered."""
         return set(self._up)
+
+    def pulses(self) -> list[Pulse]:
+        """Return the pulses of the threads that serve at the moment."""
+        workers = [worker.pulse for worker in self.workers.values()]
+        consumers = [pulse for consumer in list(self._consumers) for pulse in consumer.pulses()]
+        return [self._pulse, self._due_scan.pulse, *workers, *consumers]
+
+    @property
+    def unserved(self) -> dict[str, str]:
+        """Return the servers whose backends have not answered yet, each with the reason."""
+        refusals = {server: self._refusals.get(server, "the backend has not answered yet") for server in self._backends}
+        return {server: reason for server, reason in refusals.items() if server not in self._up}
+
+    def readiness(self) -> list[Check]:
+        """Return the checks of the heartbeat, of each backend, and of the queues that are consumed."""
+        unserved = self.unserved
+        backends = [Check(f"backend/{each}", unserved.get(each) or self._hang(each)) for each in self._backends]
+        return [self._heartbeat_check(), *backends, *(consumer.readiness() for consumer in list(self._consumers))]
+
+    def _heartbeat_check(self) -> Check:
+        oldest = time.monotonic() - self._app.rules.service_down.total_seconds()
+        beaten_at = self._beaten_at
+        late = beaten_at is None or beaten_at < oldest
+        return Check("heartbeat", "no heartbeat was written lately, so that requests are refused" if late else None)
+
+    def _hang(self, server: str) -> str | None:
+        return "every call of the driver hangs" if self.workers[server].hangs else None
 
     def start(self) -> None:
         """Begin to serve; try backends that don't answer yet again with each heartbeat."""
@@ -131,14 +165,16 @@ class VolumeServer:
 
     def _run_heartbeats(self) -> None:
         while not self._stopping.wait(self._heartbeat_seconds):
-            self._beat()
-            for scans in self._scans.values():
-                scans.forget_old()
+            with self._pulse:
+                self._beat()
+                for scans in self._scans.values():
+                    scans.forget_old()
 
     def _beat(self) -> None:
         """Write the heartbeats, then try the backends again that didn't answer."""
         try:
             self._alive = self._app.run(self._beat_all)
+            self._beaten_at = time.monotonic()
             for server in self._backends:
                 if server not in self._up and self._openings[server].done():
                     self._try_to_open(server)
@@ -179,8 +215,10 @@ class VolumeServer:
             try:
                 self._open(server)
             except (errors.SnapmanageError, SQLAlchemyError) as error:
+                self._refusals[server] = str(error)
                 LOG.error("Backend can't be served yet; it is retried: %s", fields(backend=server, reason=error))
-            except Exception:
+            except Exception as error:
+                self._refusals[server] = f"{type(error).__name__}: {error}"
                 LOG.exception("Backend can't be served yet; it is retried: %s", fields(backend=server))
             opening.set_result(None)
 

@@ -27,6 +27,7 @@ from snapmanage.manage import claims, settling
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
+from snapmanage.pulse import Pulse
 from snapmanage.volume import steps
 from snapmanage.volume.driver_call import BATCH_SECONDS, JOINED_SECONDS, Limits
 from snapmanage.volume.driver_pool import SLOW_SECONDS, DriverPool
@@ -79,7 +80,13 @@ class Worker:
         # Guards `_finished`: once `finish` has released the held operations, the worker begins no other.
         self._finishing = threading.Lock()
         self._finished = False
-        self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
+        self.pulse = Pulse(f"worker {server}")
+        self._thread = threading.Thread(target=self.pulse.watched(self._run), name=self.pulse.name, daemon=True)
+
+    @property
+    def hangs(self) -> bool:
+        """Return whether every thread that calls the driver hangs."""
+        return self._pool.hangs
 
     def start(self) -> None:
         """Start the thread; a repeated call has no effect."""
@@ -157,7 +164,8 @@ class Worker:
                 items.append(self._inbox.get(timeout=min(self.renew_every, SLOW_SECONDS) if self._held else None))
                 items += [self._inbox.get() for _ in range(min(self._inbox.qsize(), self.limits.batch))]
             try:
-                self._process_inbox(items)
+                with self.pulse:
+                    self._process_inbox(items)
             except SQLAlchemyError as error:
                 LOG.warning("Database error; the worker retries: %s", fields(backend=self.id.server, reason=error))
                 time.sleep(RETRY_SECONDS)

@@ -11,6 +11,8 @@ from snapmanage import errors
 from snapmanage.bus import Consumer, Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
+from snapmanage.core.readiness import Check
+from snapmanage.pulse import Pulse
 
 NAMES = Names()
 
@@ -21,6 +23,12 @@ class TrackedConsumer:
 
     consumer: Consumer
     stopped: Callable[[], None]
+
+    def pulses(self) -> Sequence[Pulse]:
+        return self.consumer.pulses()
+
+    def readiness(self) -> Check:
+        return self.consumer.readiness()
 
     def stop(self) -> None:
         self.consumer.stop()
@@ -68,6 +76,9 @@ class SwitchedBus:
             self._bus.reply(queue, body)
         else:
             answered.set_result(body)
+
+    def ping(self) -> None:
+        self._require_on()
 
     def close(self) -> None:
         self._bus.close()

@@ -1,6 +1,7 @@
 """Imports point inwards.
 
-errors ← crash | certificates | files | core ← store | bus | drivers ← manage ← api | volume | relay | audit ← cmd
+errors ← crash | certificates | files | pulse | core ← store | bus | drivers ← manage
+manage ← api | volume | relay | audit ← cmd
 core ← client ← cmd
 """
 
@@ -23,29 +24,31 @@ ALLOWED = {
     "certificates": {"errors"},
     "files": {"errors"},
     "json_text": set[str](),
+    "pulse": set[str](),
     "core": {"errors"},
     "store": {"errors", "certificates", "json_text", "core"},
-    "bus": {"errors", "crash", "certificates", "json_text", "core"},
+    "bus": {"errors", "crash", "certificates", "json_text", "pulse", "core"},
     "drivers": {"errors", "crash", "core"},
     "manage": {"errors", "crash", "core", "store", "bus", "drivers"},
-    "api": {"errors", "crash", "certificates", "core", "bus", "manage"},
-    "volume": {"errors", "crash", "core", "store", "bus", "drivers", "manage"},
-    "relay": {"errors", "crash", "core", "store", "bus", "manage"},
+    "api": {"errors", "crash", "certificates", "pulse", "core", "bus", "manage"},
+    "volume": {"errors", "crash", "pulse", "core", "store", "bus", "drivers", "manage"},
+    "relay": {"errors", "crash", "pulse", "core", "store", "bus", "manage"},
     "audit": {"errors", "crash", "core", "store", "bus", "manage"},
-    "upstream": {"errors", "crash", "certificates", "core", "store", "drivers"},
+    "upstream": {"errors", "crash", "certificates", "pulse", "core", "store", "drivers"},
     "conf": {"drivers"},
-    "cmd.process": {"errors", "crash", "core"},
+    "cmd.process": {"errors", "crash", "pulse", "core"},
     "cmd.wiring": {"errors", "certificates", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay"}
-    | {"conf", "upstream"},
+    | {"conf", "upstream", "pulse", "cmd.process"},
     "cmd.manage": {"errors", "files", "core", "store", "drivers", "manage", "audit", "cmd.process", "cmd.wiring"},
+    "cmd.status": {"errors", "core", "store", "bus", "manage", "audit", "cmd.process", "cmd.wiring"},
     "client": {"errors", "files", "core"},
     "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"}
-    | {"client", "cmd.process", "cmd.wiring"},
+    | {"client", "pulse", "cmd.process", "cmd.wiring"},
     "wsgi": {"cmd"},
     # Nothing but tests, benchmarks and examples imports it.
     "testing": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"},
 }
-PURE = ("errors", "crash", "certificates", "files", "core")
+PURE = ("errors", "crash", "certificates", "files", "pulse", "core")
 CONF = "oslo_config.cfg.CONF"
 # The child process of the driver cinder has a configuration of its own.
 BESIDE_CINDER = "drivers/cinder/child.py"

@@ -4,6 +4,7 @@ Policies have the names of the Block Storage API where it has one. By default an
 operation, and a reader may list and show the records of its project.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -59,6 +60,9 @@ GET_TYPES = "volume_extension:type_get_all"
 GET_TYPE = "volume_extension:type_get"
 GET_EXTENSIONS = "extension:get_all"
 
+# A reference to another rule in the text of a rule.
+_REFERENCE = re.compile(r"\brule:([^\s()]+)")
+
 _ADMIN = f"rule:{ADMIN}"
 _READER = "rule:project_reader"
 _MEMBER = "rule:project_member"
@@ -85,6 +89,13 @@ class Policy:
             raise errors.ConfigurationError(
                 f"[oslo_policy] policy_file {self._enforcer.policy_path}: {' '.join(str(error).split())}"
             ) from error
+
+    def unused_rules(self) -> list[str]:
+        """Return the rules of the policy file that are no policy, and that no other rule of the file refers to."""
+        given = self._enforcer.file_rules
+        texts = " ".join(str(rule.check_str) for rule in given.values())
+        referred = set(_REFERENCE.findall(texts))
+        return sorted(name for name in given if name not in self._enforcer.registered_rules and name not in referred)
 
     def allows(self, caller: Caller, rule: str) -> bool:
         """Return whether the caller may perform `rule` in the project of the request."""

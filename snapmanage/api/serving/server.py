@@ -1,11 +1,11 @@
 """The HTTP server of the API, with a pool of threads."""
 
-import ipaddress
 import logging
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -15,7 +15,8 @@ from snapmanage.api.serving.acceptor import Acceptor
 from snapmanage.api.serving.channels import DEADLINES, Deadlines
 from snapmanage.api.serving.parser import NO_LARGE_BODIES, LargeBodies
 from snapmanage.api.serving.threads import Threads
-from snapmanage.core.values.text import cut
+from snapmanage.core.values.listen import join_listen
+from snapmanage.pulse import Pulse
 
 LOG = logging.getLogger(__name__)
 
@@ -33,26 +34,6 @@ ADJUSTMENTS = {
     # oslo.middleware and the authentication decide about the headers of proxies.
     "clear_untrusted_proxy_headers": False,
 }
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Parse HOST:PORT or [IPV6]:PORT; raise `ConfigurationError` for other text."""
-    host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise errors.ConfigurationError(f"listen must be HOST:PORT, such as 127.0.0.1:8776, not {cut(text)!r}")
-    return host.strip("[]"), int(port)
-
-
-def require_loopback(host: str, service: str) -> None:
-    """Raise `ConfigurationError` for an address that other machines can reach."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise errors.ConfigurationError(
-            f"{service} has no authentication, so listen must be a loopback address, not {host}"
-        )
 
 
 @contextmanager
@@ -88,14 +69,19 @@ class HttpServer:
         self._threads = threads
         self._deadlines = deadlines
         self._stop_request = threading.Event()
+        self._dispatcher = Threads()
+        self._pulse = Pulse("http")
         self._thread: threading.Thread | None = None
         self._acceptor: Acceptor | None = None
         try:
             self._socket = _listen(host, port, shared)
         except OSError as error:
             raise errors.ConfigurationError(f"can't listen on {host}:{port}: {error}") from error
-        found, number = self._socket.getsockname()[:2]
-        self.address = f"[{found}]:{number}" if ":" in found else f"{found}:{number}"
+        self.address = join_listen(*self._socket.getsockname()[:2])
+
+    def pulses(self) -> list[Pulse]:
+        """Return the pulses of the thread of the connections, and of the queue of requests."""
+        return [self._pulse, self._dispatcher.pulse]
 
     def start(self, application: Any, largest_body: int, large_bodies: LargeBodies = NO_LARGE_BODIES) -> None:
         """Serve a WSGI application; requests with a body larger than `largest_body` bytes are refused.
@@ -104,15 +90,15 @@ class HttpServer:
         """
         # Otherwise each request that waits and each client that leaves is a line, which an attack could repeat.
         logging.getLogger("waitress").setLevel(logging.ERROR)
-        dispatcher = Threads()
-        dispatcher.set_thread_count(self._threads)
+        self._dispatcher.set_thread_count(self._threads)
         adjustments = Adjustments(sockets=[self._socket], **ADJUSTMENTS, server_name=self._host)
         adjustments.max_request_body_size = max(largest_body, large_bodies.largest) + 1  # the first that is refused
         adjustments.largest_body, adjustments.large_bodies = largest_body, large_bodies
         self._acceptor = Acceptor(
-            application, self._deadlines, _sock=self._socket, dispatcher=dispatcher, adj=adjustments
+            application, self._deadlines, _sock=self._socket, dispatcher=self._dispatcher, adj=adjustments
         )
-        self._thread = threading.Thread(target=self._serve, args=[self._acceptor], name="http", daemon=True)
+        serve = self._pulse.watched(partial(self._serve, self._acceptor))
+        self._thread = threading.Thread(target=serve, name="http", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -126,7 +112,8 @@ class HttpServer:
     def _serve(self, acceptor: Acceptor) -> None:
         while not self._stop_request.is_set():
             try:
-                acceptor.handle_events()
+                with self._pulse:
+                    acceptor.handle_events()
             except Exception:
                 LOG.exception("The HTTP server failed unexpectedly; it continues with its other connections")
         acceptor.drain(SHUTDOWN_SECONDS)

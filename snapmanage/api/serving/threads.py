@@ -5,6 +5,8 @@ from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
 
+from snapmanage.pulse import Pulse
+
 
 class ClientRoundRobin:
     """Connections whose requests wait for a thread, with the part of the interface of `deque` that waitress uses.
@@ -13,7 +15,8 @@ class ClientRoundRobin:
     client keep the order of their arrival.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
         self._waiting: dict[str, deque[Any]] = {}  # the client that is served next is first
         self._length = 0
 
@@ -26,6 +29,8 @@ class ClientRoundRobin:
     def append(self, channel: Any) -> None:
         self._waiting.setdefault(channel.client, deque()).append(channel)
         self._length += 1
+        if self._length == 1:
+            self._pulse.begin_turn()
 
     def popleft(self) -> Any:
         channels = next(iter(self._waiting.values()))
@@ -38,10 +43,18 @@ class ClientRoundRobin:
     def _take(self, channels: deque[Any], channel: Any) -> Any:
         channels.remove(channel)
         self._length -= 1
+        self._note_turn()
         del self._waiting[channel.client]
         if channels:
             self._waiting[channel.client] = channels
         return channel
+
+    def _note_turn(self) -> None:
+        """Begin a turn that ends when a thread takes the next request, unless none waits."""
+        if self._length:
+            self._pulse.begin_turn()
+        else:
+            self._pulse.end_turn()
 
 
 class Threads(ThreadedTaskDispatcher):
@@ -49,7 +62,8 @@ class Threads(ThreadedTaskDispatcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = ClientRoundRobin()
+        self.pulse = Pulse("request")
+        self.queue = ClientRoundRobin(self.pulse)
 
     def withdraw(self, channel: Any) -> bool:
         """Return whether the request of a connection waited for a thread; if so, no thread will handle it."""

@@ -18,6 +18,7 @@ from snapmanage.bus.rabbit.arrived import MOST_MESSAGES
 from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
 from snapmanage.bus.rabbit.declaring import QueueProblemLog, declare, declare_dead_letters, declare_exchange
+from snapmanage.bus.rabbit.ping import Ping
 from snapmanage.bus.rabbit.topology import Topology
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
@@ -55,6 +56,7 @@ class RabbitBus:
         self._prefetch = prefetch
         self._events = Publisher(connect, topology)
         self._replies = Publisher(connect, topology)
+        self._ping = Ping(connect)
 
     def send(self, publications: Sequence[Publication]) -> set[str]:
         return self._events.send(publications)
@@ -88,7 +90,11 @@ class RabbitBus:
         except errors.Unavailable as error:
             LOG.warning("Reply not sent; the caller of the RPC method times out: %s", fields(queue=queue, reason=error))
 
+    def ping(self) -> None:
+        self._ping()
+
     def close(self) -> None:
+        self._ping.close()
         self._events.close()
         self._replies.close()
         self._call.close()

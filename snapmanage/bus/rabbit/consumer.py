@@ -16,6 +16,8 @@ from snapmanage.bus.rabbit.declaring import declare, declare_dead_letters
 from snapmanage.bus.rabbit.queue_consumer import QueueConsumer
 from snapmanage.bus.rabbit.rebinding import Rebinding
 from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.core.readiness import Check
+from snapmanage.pulse import Pulse
 
 
 class RabbitConsumer:
@@ -42,6 +44,13 @@ class RabbitConsumer:
             QueueConsumer(connect, declarations, handle, prefetch, probe) for declarations in (queues, *dead_letters)
         ]
         self._rebinding = Rebinding(connect, topology, keys)
+
+    def pulses(self) -> list[Pulse]:
+        return [pulse for consumer in self._consumers for pulse in consumer.pulses()]
+
+    def readiness(self) -> Check:
+        """Return whether it receives the messages of the queues; those of the dead-letter queues may be late."""
+        return self._consumers[0].readiness()
 
     def start(self) -> None:
         for consumer in self._consumers:

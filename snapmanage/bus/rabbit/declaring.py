@@ -109,7 +109,7 @@ def declare(connection: kombu.Connection, topology: Topology, key: str) -> Decla
         problem = QueueProblem(f"Queue {plain.name} is declared later: {error}", severe=False)
         return replace(expected, problem=problem, usable=False)
     except ChannelError as error:
-        return replace(expected, problem=_refused(plain.name, error), usable=False)
+        return replace(expected, problem=refused(plain.name, error), usable=False)
     return _declared(connection, topology.variants(key, version_of(connection)), plain, expected)
 
 
@@ -156,11 +156,11 @@ def _declared(
     except _NotPermitted:
         return _existing(connection, plain, expected)
     except ChannelError as error:
-        return replace(expected, problem=_refused(expected.name, error), usable=False)
+        return replace(expected, problem=refused(expected.name, error), usable=False)
     except OSError as error:
         cause = str(error) or "time-out"
         raise OSError(f"no answer about queue {expected.name}, whose node may be down: {cause}") from error
-    return replace(expected, problem=_different(expected.name, difference))
+    return replace(expected, problem=different(expected.name, difference))
 
 
 def _existing(connection: kombu.Connection, queue: kombu.Queue, expected: DeclaredQueue) -> DeclaredQueue:
@@ -208,7 +208,7 @@ def _bind(queue: kombu.Queue) -> None:
         queue.queue_bind()
 
 
-def _different(name: str, error: PreconditionFailed | None) -> QueueProblem:
+def different(name: str, error: PreconditionFailed | None) -> QueueProblem:
     """Return the problem of an existing queue that was declared with other arguments."""
     known = _DIFFERENCE.search(str(error))
     argument = known.group(1) if known else ""
@@ -232,7 +232,8 @@ def _different(name: str, error: PreconditionFailed | None) -> QueueProblem:
     )
 
 
-def _refused(name: str, error: ChannelError) -> QueueProblem:
+def refused(name: str, error: ChannelError) -> QueueProblem:
+    """Return the problem of a queue that the broker refuses."""
     remedy = {
         403: "Remedy: grant the user of transport_url configure, write and read on it, and on its dead-letters queue",
         404: "Remedy: start the broker node that holds it, or delete the queue",

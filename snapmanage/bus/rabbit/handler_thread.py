@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from snapmanage.pulse import Pulse
+
 Work = Callable[[], None]
 
 
@@ -13,7 +15,8 @@ class HandlerThread:
 
     def __init__(self, name: str) -> None:
         self._waiting: queue.SimpleQueue[tuple[Work, Future[None]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.pulse = Pulse(name)
+        self._thread = threading.Thread(target=self.pulse.watched(self._run), name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -32,7 +35,8 @@ class HandlerThread:
         while given := self._waiting.get():
             work, done = given
             try:
-                work()
+                with self.pulse:
+                    work()
             except BaseException as error:  # noqa: BLE001 - the future carries it to the owner
                 done.set_exception(error)
             else:

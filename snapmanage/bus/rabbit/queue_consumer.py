@@ -23,7 +23,9 @@ from snapmanage.bus.rabbit.arrived import ArrivedMessages, BatchSize
 from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.declaring import Declaration, DeclaredQueue, QueueProblemLog
 from snapmanage.bus.rabbit.handler_thread import HandlerThread, Work
+from snapmanage.core.readiness import Check
 from snapmanage.crash import Point
+from snapmanage.pulse import Pulse
 
 LOG = logging.getLogger(__name__)
 
@@ -69,10 +71,18 @@ class QueueConsumer:
         self._dead_letters = deliveries.DeadLetters()
         self._consumed: dict[str, DeclaredQueue] = {}
         self._declare_again_at = 0.0
-        self._handler_thread = HandlerThread("handler")
+        self._handler_thread = HandlerThread(f"handler {self._queues}")
         self._at_work: Future[None] | None = None
         self._failing = False
-        self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
+        self._problem: str | None = "it is not connected to the broker yet"
+        self._pulse = Pulse(f"consumer {self._queues}")
+        self._thread = threading.Thread(target=self._pulse.watched(self._run), name="consumer", daemon=True)
+
+    def pulses(self) -> list[Pulse]:
+        return [self._pulse, self._handler_thread.pulse]
+
+    def readiness(self) -> Check:
+        return Check(f"consumer/{next(iter(self._declarations))}", self._problem)
 
     def start(self) -> None:
         self._handler_thread.start()
@@ -88,18 +98,22 @@ class QueueConsumer:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self._pulse.begin_turn()
             try:
                 self._consume_over_one_connection()
             except PreconditionFailed as error:
                 problem = "The broker requeued messages that were not acknowledged within its consumer_timeout"
                 remedy = "They are redelivered; if the database is only slow, raise consumer_timeout"
                 LOG.warning("%s (%s, %s). %s.", problem, self._queues, error, remedy)
+                self._problem = problem
             except BROKEN as error:
                 refused = isinstance(error, ChannelError)
                 problem = "The broker refused a request" if refused else "The broker can't be reached"
                 LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, self._queues, self._pause)
+                self._problem = f"{problem}: {error}"
             except Exception:
                 LOG.exception("The consumer failed; it consumes %s again in %g s.", self._queues, self._pause)
+                self._problem = "the consumer failed, and connects again; its log has the reason"
             self._stopping.wait(self._pause)
             self._lengthen_pause()
         self._handler_thread.end()
@@ -142,6 +156,7 @@ class QueueConsumer:
         channel = connection.channel()
         channel.basic_qos(0, self._prefetch, False)
         while not self._stopping.is_set():
+            self._pulse.begin_turn()
             if time.monotonic() >= self._declare_again_at:
                 self._declare(connection, channel)
             self._read_messages(connection)
@@ -152,15 +167,17 @@ class QueueConsumer:
     def _declare(self, connection: kombu.Connection, channel: Any) -> None:
         """Declare and consume each queue; try again later if the broker refuses one."""
         known = {declared.name for declared in self._consumed.values()}
-        refused = False
+        refused = None
         for declare in self._declarations.values():
             declared = declare(connection)
             self._problems.log(declared)
-            refused |= not declared.usable
+            if not declared.usable:
+                refused = f"the broker refuses queue {declared.name}; the log has the reason and the remedy"
             if declared.usable and declared.name not in known:
                 # On the channel itself: kombu's consumer fails at headers that it can't decode.
                 tag = channel.basic_consume(declared.name, callback=self._arrived.add)
                 self._consumed[tag] = declared
+        self._problem = refused
         self._declare_again_at = time.monotonic() + REFUSED_SECONDS if refused else float("inf")
         if self._consumed:
             LOG.info("Consuming %s.", ", ".join(declared.name for declared in self._consumed.values()))
@@ -182,6 +199,7 @@ class QueueConsumer:
         queues = [self._consumed[message.delivery_info["consumer_tag"]] for message in batch]
         if not self._handled(list(map(self._dead_letters.delivery, batch, queues)), connection):
             self._failing = True
+            self._problem = "handling messages failed, so consuming pauses until the handler works; see the log"
             return False
         self._batch_size.after_success(quick=time.monotonic() - started_at < HOLD_SECONDS / 4)
         crash.at(Point.HANDLED)
@@ -239,6 +257,7 @@ class QueueConsumer:
         """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
+            self._pulse.begin_turn()
             if self._arrived.heavy:
                 self._stopping.wait(min(left, IDLE_SECONDS))
             else:

@@ -1,8 +1,10 @@
 """The check of the broker's policies, which could drop confirmed messages."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+import kombu
 from oslo_config import cfg
 
 from snapmanage import errors
@@ -19,6 +21,19 @@ def server_keys(conf: cfg.ConfigOpts, names: Names) -> list[str]:
     host = conf.cluster or conf.host
     keys = [key for backend in conf.enabled_backends for key in names.server_queues(f"{host}@{backend}")]
     return list(dict.fromkeys(keys))
+
+
+@contextmanager
+def connected(conf: cfg.ConfigOpts) -> Iterator[kombu.Connection]:
+    """Open a connection; raise `Unavailable` if the broker can't be reached, or ends it."""
+    from snapmanage.bus.rabbit.connecting import BROKEN
+    from snapmanage.cmd.wiring import broker_connection
+
+    try:
+        with broker_connection.connector(conf)(0) as connection:
+            yield connection
+    except BROKEN as error:
+        raise errors.Unavailable(f"the broker can't be reached: {error}") from error
 
 
 def require_lossless(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> None:

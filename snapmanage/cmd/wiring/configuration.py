@@ -69,6 +69,12 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
     return cfg.CONF
 
 
+def load_service(arguments: Sequence[str], prog: str) -> cfg.ConfigOpts:
+    """Like `load`, for a process that serves, which has the flag --health-listen."""
+    options.register_flags(cfg.CONF)
+    return load(arguments, prog)
+
+
 def register_messaging(conf: cfg.ConfigOpts) -> None:
     """Register the options of oslo.messaging, with quorum queues as default: messages must survive a broker's restart.
 

@@ -13,6 +13,7 @@ from snapmanage.bus import Bus
 from snapmanage.bus.names import Names
 from snapmanage.cmd.wiring import configuration
 from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.pulse import Pulse
 from snapmanage.relay import Relay
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database
@@ -31,6 +32,9 @@ class Parts:
     names: Names
     app: Application
     relay: Relay | None
+
+    def pulses(self) -> list[Pulse]:
+        return [self.relay.pulse] if self.relay else []
 
     def start(self) -> None:
         if self.relay:

@@ -57,6 +57,9 @@ class FakeBus:
     def reply(self, queue: str, body: bytes) -> None:
         raise NotImplementedError
 
+    def ping(self) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         raise NotImplementedError
 

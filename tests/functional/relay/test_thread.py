@@ -128,3 +128,14 @@ def test_stopping_relay_sends_the_messages_in_memory(database: Database, bus: Fa
     sender.stop()
 
     assert set(bus.sent) == {message.id for message in posted}
+
+
+def test_relay_that_hangs_in_a_send_has_a_hung_turn(database: Database, bus: FakeBus) -> None:
+    bus.open.clear()
+    with running(relay_of(database, bus, interval_seconds=AN_HOUR)) as sender:
+        sender.nudge(post(database, cast(), hold=AN_HOUR))
+
+        until(lambda: sender.pulse.problem(0.1), "the turn to be too long")
+
+        bus.open.set()
+        until(lambda: sender.pulse.problem(-1) is None, "the relay to be idle again")

@@ -1,11 +1,14 @@
 """A server serves each of its backends as soon as the backend answers."""
 
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from snapmanage import pulse
+from snapmanage.core.readiness import failed
 from snapmanage.core.services import Service
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.store import services
@@ -123,3 +126,27 @@ def heartbeat(world: World, server: str) -> datetime:
         known = services.get(conn, server)
     assert known is not None
     return known.heartbeat_at
+
+
+def test_backend_that_does_not_answer_is_not_ready_until_it_does(tmp_path: Path) -> None:
+    driver = FakeDriver()
+    driver.go_away()
+    with running_world(tmp_path, {SERVER: driver}, heartbeat_seconds=0.02) as world:
+        assert [check.name for check in failed(world.server.readiness())] == [f"backend/{SERVER}"]
+        assert list(world.server.unserved) == [SERVER]
+
+        world.fail_at({})
+
+        until(lambda: failed(world.server.readiness()) == [], "every check to pass")
+        assert world.server.unserved == {}
+        assert pulse.problems(world.server.pulses(), 20) == []
+
+
+def test_heartbeat_that_was_not_written_lately_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_world(tmp_path, {SERVER: FakeDriver()}, heartbeat_seconds=1000) as world:
+        assert failed(world.server.readiness()) == []
+        late = time.monotonic() + world.app.rules.service_down.total_seconds() + 1
+
+        monkeypatch.setattr(time, "monotonic", lambda: late)
+
+        assert [check.name for check in failed(world.server.readiness())] == ["heartbeat"]

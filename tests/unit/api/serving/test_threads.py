@@ -78,3 +78,13 @@ def test_withdrawn_request_is_never_handled(waiting: Waiting) -> None:
     assert not waiting.threads.withdraw(waiting.first)
 
     assert waiting.finish(2) == [(MANY, 0), (MANY, 2)]
+
+
+def test_requests_that_no_thread_takes_are_a_hung_turn(waiting: Waiting) -> None:
+    assert waiting.threads.pulse.problem(-1) is None
+
+    waiting.add(MANY, 0)
+
+    assert waiting.threads.pulse.problem(-1)
+    waiting.finish(1)
+    assert waiting.threads.pulse.problem(-1) is None
