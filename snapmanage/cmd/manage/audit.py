@@ -9,11 +9,13 @@ from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.audit import export, verification
-from snapmanage.cmd.manage import checkpoints
+from snapmanage.cmd.manage import checkpoints, formats
+from snapmanage.cmd.manage.formats import Row
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import parts
 from snapmanage.core.audit.chain import Entry, Head
 from snapmanage.core.audit.completeness import Kind
+from snapmanage.core.values.text import cut
 from snapmanage.files import new_file
 
 # The exit code of a verification is that of its worst finding.
@@ -36,7 +38,8 @@ def add_commands(commands: Any) -> None:
     actions = commands.add_parser("audit", help="list, verify, export or purge the audit log").add_subparsers(
         dest="action", required=True
     )
-    newest = actions.add_parser("list", help="print the newest events, each as a JSON object on one line")
+    newest = actions.add_parser("list", help="print the newest events; with -f json, whole")
+    formats.add_option(newest)
     newest.add_argument(
         "--limit",
         type=arguments.whole_number(1, arguments.LARGEST),
@@ -64,6 +67,7 @@ def add_commands(commands: Any) -> None:
         "that were cut off lately, a shorter one reports events that are on their way (default: %(default)s)",
     )
     checkpoints.add_checkpoint_arguments(verify, required=False)
+    formats.add_option(verify)
     verify.set_defaults(run=_verify)
     _add_export(actions)
     checkpoints.add_commands(actions)
@@ -96,13 +100,23 @@ def _add_export(actions: Any) -> None:
 
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
-        output.json_lines(map(_listed, verification.trail(db, conf.command.limit, conf.command.snapshot)))
+        trail = verification.trail(db, conf.command.limit, conf.command.snapshot)
+        formats.lines(conf, map(_listed, trail), _line)
 
 
 def _listed(entry: Entry) -> dict[str, Any]:
     """Return an entry for `list`; any client that may publish chooses the fields of the payload."""
     own = {"number": entry.number, "event_type": entry.event_type}
     return own | entry.readable_payload | own
+
+
+def _line(row: Row) -> str:
+    """Return the line of an event; any client that may publish chooses how long its fields are."""
+    reason = row.get("reason")
+    cells = [row.get(name) for name in ("number", "occurred_at", "snapshot_id", "event_type", "status")]
+    if isinstance(reason, dict):
+        cells += [reason.get("code"), reason.get("text")]
+    return "  ".join(cut(str(cell)) for cell in cells)
 
 
 def _head(conf: cfg.ConfigOpts) -> None:
@@ -117,12 +131,13 @@ def _verify(conf: cfg.ConfigOpts) -> int:
     since = Head.parse(given.since) if given.since else None
     checkpoint = checkpoints.given_checkpoint(conf) if given.checkpoint else None
     found: set[Kind] = set()
-    with parts.opened_database(conf) as db, verification.opened(db) as log:
+    with parts.opened_database(conf) as db, verification.opened(db) as log, formats.report(conf) as report:
         for finding in log.findings(since, timedelta(seconds=given.in_flight_seconds), checkpoint):
             found.add(finding.kind)
-            output.line(f"{finding.kind.value}: {finding.text}")
+            report.add(f"{finding.kind.value}: {finding.text}", kind=finding.kind, text=finding.text)
         if log.state:
-            output.line(f"{log.state.head.number - log.state.base.number} rows, head {log.state.head}")
+            rows = log.state.head.number - log.state.base.number
+            report.add(f"{rows} rows, head {log.state.head}", kind="HEAD", rows=rows, head=str(log.state.head))
     return next((code for kind, code in EXIT_CODES.items() if kind in found), 0)
 
 

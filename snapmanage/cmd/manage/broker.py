@@ -5,6 +5,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
+from snapmanage.cmd.manage import formats
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import broker
 
@@ -22,6 +23,7 @@ def add_commands(commands: Any) -> None:
         f"{FOUND} if a policy could drop messages or a queue has wrong arguments, {UNKNOWN} if the management API or "
         "the broker does not answer",
     )
+    formats.add_option(check)
     check.set_defaults(run=_check)
 
 
@@ -36,6 +38,10 @@ def _check(conf: cfg.ConfigOpts) -> int:
     except errors.Unavailable as error:
         output.error(str(error))
         return UNKNOWN
-    for finding in found:
-        output.line(f"{'LOSES' if finding.loses else 'NOTE'}: {finding.text}")
+    with formats.report(conf) as report:
+        for finding in found:
+            kind = "LOSES" if finding.loses else "NOTE"
+            report.add(f"{kind}: {finding.text}", kind=kind, text=finding.text)
+    if not found:
+        output.note("No policy of the broker drops messages, and each queue has the right arguments.")
     return FOUND if found else 0

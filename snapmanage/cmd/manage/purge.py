@@ -7,7 +7,9 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.cmd.process import arguments, output
+from snapmanage.cmd.manage import formats
+from snapmanage.cmd.manage.formats import Report
+from snapmanage.cmd.process import arguments
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.maintenance.purge import MINIMUM_AGE, Kind
 from snapmanage.manage.application import Application, OutboxWriter
@@ -66,6 +68,7 @@ def add_commands(commands: Any) -> None:
         "repeated",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the numbers of rows, and delete nothing")
+    formats.add_option(parser)
     parser.set_defaults(run=_purge)
 
 
@@ -79,14 +82,23 @@ def _purge(conf: cfg.ConfigOpts) -> None:
     if not kinds:
         raise errors.InvalidRequest(f"purge requires one of {', '.join(f'--{_name(kind)}' for kind in KINDS)}")
     plan = Plan(timedelta(days=given.older_than), frozenset(given.gone), given.limit, given.dry_run)
-    with parts.opened_database(conf) as db:
+    with parts.opened_database(conf) as db, formats.report(conf) as report:
         for result in purge.purge(Application(db, OutboxWriter(), configuration.rules(conf)), kinds, plan):
-            _print(result, plan.dry_run)
+            _add(report, result, plan.dry_run)
 
 
-def _print(result: Result, dry_run: bool) -> None:
+def _add(report: Report, result: Result, dry_run: bool) -> None:
     deleted, kept = ("would delete", "would keep") if dry_run else ("deleted", "kept")
     messages = f", with {result.messages} {Kind.MESSAGES.value}" if result.messages else ""
-    output.line(f"{result.kind.value}  {deleted} {result.deleted}{messages}")
-    for obstacle, number in sorted(result.kept.items(), key=lambda each: each[0].name):
-        output.line(f"{result.kind.value}  {kept} {number}: {obstacle.value}")
+    obstacles = {
+        obstacle.value: number for obstacle, number in sorted(result.kept.items(), key=lambda each: each[0].name)
+    }
+    report.add(
+        f"{result.kind.value}  {deleted} {result.deleted}{messages}",
+        *(f"{result.kind.value}  {kept} {number}: {reason}" for reason, number in obstacles.items()),
+        kind=_name(result.kind),
+        deleted=result.deleted,
+        user_messages=result.messages,
+        kept=obstacles,
+        dry_run=dry_run,
+    )

@@ -5,6 +5,8 @@ from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.cmd.manage import formats
+from snapmanage.cmd.manage.formats import Row
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import parts
 from snapmanage.manage.maintenance import quarantine
@@ -15,6 +17,7 @@ def add_commands(commands: Any) -> None:
     quarantined = commands.add_parser("quarantine", help="list, show, retry or delete quarantined messages")
     actions = quarantined.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="print each message with its reason, oldest first")
+    formats.add_option(listing)
     listing.set_defaults(run=_list)
     show = actions.add_parser("show", help="print a message with its headers as JSON")
     show.add_argument("id", type=arguments.name, help="id of the message, as printed by list")
@@ -34,10 +37,12 @@ def add_commands(commands: Any) -> None:
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         entries = quarantine.entries(db)
-    output.table(
-        (each.id, each.received_at.isoformat(timespec="seconds"), each.queue, f"{each.size_bytes} bytes", each.reason)
-        for each in entries
-    )
+    formats.rows(conf, map(vars, entries), _cells)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    received_at = row["received_at"].isoformat(timespec="seconds")
+    return row["id"], received_at, row["queue"], f"{row['size_bytes']} bytes", row["reason"]
 
 
 def _show(conf: cfg.ConfigOpts) -> None:

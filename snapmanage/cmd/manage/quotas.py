@@ -6,7 +6,9 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.cmd.process import arguments, output
+from snapmanage.cmd.manage import formats
+from snapmanage.cmd.manage.formats import Row
+from snapmanage.cmd.process import arguments
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.quotas import KINDS, UNLIMITED
 from snapmanage.manage import quotas as projects
@@ -18,7 +20,8 @@ def add_commands(commands: Any) -> None:
     actions = commands.add_parser("quota", help="list, show or change the quotas of projects").add_subparsers(
         dest="action", required=True
     )
-    actions.add_parser("list", help="print each project that has limits of its own").set_defaults(run=_list)
+    listing = actions.add_parser("list", help="print each project that has limits of its own")
+    listing.set_defaults(run=_list)
     show = actions.add_parser("show", help="print the limits and the usage of a project")
     show.set_defaults(run=_show)
     change = actions.add_parser("set", help="set limits for a project, which take effect at once")
@@ -27,6 +30,8 @@ def add_commands(commands: Any) -> None:
     unset.set_defaults(run=_unset)
     for parser in (show, change, unset):
         parser.add_argument("project", type=arguments.name, help="id of the project")
+    for parser in (listing, show, change, unset):
+        formats.add_option(parser)
     for kind in KINDS:
         name = kind.replace("_", " ")
         change.add_argument(
@@ -40,7 +45,11 @@ def add_commands(commands: Any) -> None:
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db, db.read() as conn:
         found = quotas.all_of(conn)
-    output.table([own.project_id, *(f"{kind} {_limit_text(getattr(own, kind))}" for kind in KINDS)] for own in found)
+    formats.rows(
+        conf,
+        ({"project_id": own.project_id} | {kind: getattr(own, kind) for kind in KINDS} for own in found),
+        lambda row: [row["project_id"], *(f"{kind} {_limit_text(row[kind])}" for kind in KINDS)],
+    )
 
 
 def _show(conf: cfg.ConfigOpts) -> None:
@@ -48,9 +57,20 @@ def _show(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         own, used = projects.of_project(db, project)
     allowed = own.over(configuration.rules(conf).quota)
-    for kind in KINDS:
-        origin = " (default)" if getattr(own, kind) is None else ""
-        output.line(f"{kind}  limit {_limit_text(getattr(allowed, kind))}{origin}  in use {getattr(used, kind)}")
+    shown = {
+        kind: {
+            "limit": getattr(allowed, kind),
+            "is_default": getattr(own, kind) is None,
+            "in_use": getattr(used, kind),
+        }
+        for kind in KINDS
+    }
+    formats.document(conf, {"project_id": project} | shown, (_line(kind, shown[kind]) for kind in KINDS))
+
+
+def _line(kind: str, shown: Row) -> str:
+    origin = " (default)" if shown["is_default"] else ""
+    return f"{kind}  limit {_limit_text(shown['limit'])}{origin}  in use {shown['in_use']}"
 
 
 def _set(conf: cfg.ConfigOpts) -> None:

@@ -8,6 +8,8 @@ from oslo_config import cfg
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import errors
+from snapmanage.cmd.manage import formats
+from snapmanage.cmd.manage.formats import Report
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.maintenance.reconciliation import Difference
@@ -52,6 +54,7 @@ def add_commands(commands: Any) -> None:
         help="rename RENAMED snapshots back, unmanage VANISHED ones, record the sizes of UNSIZED ones",
     )
     parser.add_argument("--mend", action="store_true", help=argparse.SUPPRESS)
+    formats.add_option(parser)
     parser.set_defaults(run=_reconcile)
 
 
@@ -62,13 +65,16 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
         output.warning("--mend is deprecated, and the next release removes it; use --fix")
     fix = conf.command.fix or conf.command.mend
     privsep.start()
-    with parts.opened_database(conf) as db:
+    with parts.opened_database(conf) as db, formats.report(conf) as report:
         app = Application(db, OutboxWriter(), configuration.rules(conf))
         backends = configuration.backends(conf).items()
-        return max(_compare(app, server, driver, fix) for server, (_, driver, _) in backends)
+        code = max(_compare(app, server, driver, fix, report) for server, (_, driver, _) in backends)
+    if not code:
+        output.note(f"The records of {', '.join(server for server, _ in backends)} agree with their backends.")
+    return code
 
 
-def _compare(app: Application, server: str, driver: Driver, fix: bool) -> int:
+def _compare(app: Application, server: str, driver: Driver, fix: bool, report: Report) -> int:
     """Print the differences of one backend; a backend that fails does not keep the others from being compared."""
     try:
         found = reconciliation.differences(app.db, server, driver)
@@ -79,10 +85,14 @@ def _compare(app: Application, server: str, driver: Driver, fix: bool) -> int:
             LOG.exception("Comparing the records of %s with its backend failed unexpectedly.", server)
         output.error(f"{server} can't be compared: {error}")
         return UNKNOWN
-    for difference in found:
-        output.line(f"{difference.kind.value}: snapshot {difference.snapshot.id} on {server}: {difference.text}")
+    for each in found:
+        line = f"{each.kind.value}: snapshot {each.snapshot.id} on {server}: {each.text}"
+        fields = {"kind": each.kind, "snapshot_id": each.snapshot.id, "server": server, "text": each.text}
         if fix:
-            output.line(f"  {_fix(app, driver, difference)}")
+            result = _fix(app, driver, each)
+            report.add(line, f"  {result}", **fields, result=result)
+        else:
+            report.add(line, **fields)
     return FOUND if found else 0
 
 

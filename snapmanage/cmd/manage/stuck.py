@@ -5,9 +5,12 @@ from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.cmd.manage import formats
+from snapmanage.cmd.manage.formats import Report
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import configuration, parts
-from snapmanage.core.maintenance.stuck import explain_report
+from snapmanage.core.maintenance.stuck import StuckOperation, explain_report
+from snapmanage.core.upstream import Report as UpstreamReport
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.maintenance import stuck
 
@@ -28,24 +31,56 @@ def add_commands(commands: Any) -> None:
         metavar="SECONDS",
         help="age from which an operation or a message counts as stuck (default: 60)",
     )
+    formats.add_option(parser)
     parser.set_defaults(run=_stuck)
 
 
 def _stuck(conf: cfg.ConfigOpts) -> int:
+    older_than = conf.command.older_than
     with parts.opened_database(conf) as db:
         app = Application(db, OutboxWriter(), configuration.rules(conf))
-        found = stuck.find(app, timedelta(seconds=conf.command.older_than))
-    for each in found.operations:
-        kind, status = type(each.record).__name__, each.record.status.value
-        output.line(f"{kind} {each.record.id} has been {status} since {each.since.isoformat()}: {each.why}")
-    for report in found.unreported:
-        output.line(
-            f"Snapshot {report.snapshot_id} is not reported as {report.status} to the upstream API since "
-            f"{report.created_at.isoformat()}: {explain_report(report, bool(conf.upstream.endpoint))}"
-        )
-    if found.undelivered:
-        output.line(
-            f"{found.undelivered} messages have been in the outbox for longer than {conf.command.older_than:g} "
-            "seconds; check that the broker and the relays are up"
-        )
-    return FOUND if found.operations or found.undelivered or found.unreported else 0
+        found = stuck.find(app, timedelta(seconds=older_than))
+    reports_are_sent = bool(conf.upstream.endpoint)
+    with formats.report(conf) as report:
+        for each in found.operations:
+            _add_operation(report, each)
+        for unreported in found.unreported:
+            _add_unreported(report, unreported, reports_are_sent)
+        if found.undelivered:
+            report.add(
+                f"{found.undelivered} messages have been in the outbox for longer than {older_than:g} seconds; check "
+                "that the broker and the relays are up",
+                kind="messages",
+                count=found.undelivered,
+            )
+    if found.operations or found.undelivered or found.unreported:
+        return FOUND
+    output.note(f"No operation, message or outcome has waited for {older_than:g} seconds.")
+    return 0
+
+
+def _add_operation(report: Report, stuck_operation: StuckOperation) -> None:
+    record, since, why = stuck_operation.record, stuck_operation.since, stuck_operation.why
+    kind, status = type(record).__name__, record.status.value
+    report.add(
+        f"{kind} {record.id} has been {status} since {since.isoformat()}: {why}",
+        kind=kind.lower(),
+        id=record.id,
+        server=record.location.server,
+        status=status,
+        since=since,
+        why=why,
+    )
+
+
+def _add_unreported(report: Report, unreported: UpstreamReport, reports_are_sent: bool) -> None:
+    why = explain_report(unreported, reports_are_sent)
+    report.add(
+        f"Snapshot {unreported.snapshot_id} is not reported as {unreported.status} to the upstream API since "
+        f"{unreported.created_at.isoformat()}: {why}",
+        kind="outcome",
+        id=unreported.snapshot_id,
+        status=unreported.status,
+        since=unreported.created_at,
+        why=why,
+    )

@@ -4,6 +4,8 @@ from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.cmd.manage import formats
+from snapmanage.cmd.manage.formats import Row
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.upstream import Report
@@ -31,15 +33,19 @@ def add_commands(commands: Any) -> None:
         "unmanaged", help="print the snapshots that are unmanaged here, and whose records the upstream can't delete"
     )
     unmanaged.set_defaults(run=_unmanaged)
+    for each in (listing, unmanaged):
+        formats.add_option(each)
 
 
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         entries = upstream.entries(db)
-    output.table(
-        (each.id, each.snapshot_id, each.created_at.isoformat(timespec="seconds"), each.status, _state(each))
-        for each in entries
-    )
+    formats.rows(conf, map(vars, entries), _cells)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    created_at = row["created_at"].isoformat(timespec="seconds")
+    return row["id"], row["snapshot_id"], created_at, row["status"], _state(Report(**row))
 
 
 def _state(report: Report) -> str:
@@ -75,8 +81,12 @@ def _report(conf: cfg.ConfigOpts) -> None:
 def _unmanaged(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         found = upstream.unmanaged(db)
-    output.table(
-        (each.id, each.requester.project_id, each.deleted_at.isoformat(timespec="seconds"))
-        for each in found
-        if each.deleted_at
+    formats.rows(
+        conf,
+        (
+            {"id": each.id, "project_id": each.requester.project_id, "unmanaged_at": each.deleted_at}
+            for each in found
+            if each.deleted_at
+        ),
+        lambda row: (row["id"], row["project_id"], row["unmanaged_at"].isoformat(timespec="seconds")),
     )

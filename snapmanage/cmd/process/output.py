@@ -38,11 +38,6 @@ def table(rows: Iterable[Sequence[object]]) -> None:
     lines(_GAP.join(map(str.ljust, row, widths)).rstrip() for row in cells)
 
 
-def json_lines(values: Iterable[Any]) -> None:
-    """Print values as JSON, one a line; JSON escapes text from outside, so that a program reads it unchanged."""
-    lines(map(json.dumps, values))
-
-
 def json_document(value: Any) -> None:
     """Print one value as JSON on several lines for a person."""
     lines(json.dumps(value, indent=2).split("\n"))

@@ -68,6 +68,11 @@ def manage(standalone: Standalone, *arguments: str) -> "subprocess.CompletedProc
     return run("snapmanage-manage", "--config-file", standalone.folder / "snapmanage.conf", *arguments)
 
 
+def listed(standalone: Standalone, *arguments: str) -> Any:
+    """Return the JSON that a command prints with `-f json`."""
+    return json.loads(manage(standalone, *arguments, "-f", "json").stdout)
+
+
 def refusal(ended: "subprocess.CompletedProcess[str]") -> str:
     """Return the only line that a refused command prints, an error."""
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -107,7 +112,7 @@ def audit_entries(standalone: Standalone, number: int) -> list[dict[str, Any]]:
     """Return the entries of the audit log, once it has `number` of them."""
 
     def look() -> list[dict[str, Any]] | None:
-        entries = [json.loads(line) for line in manage(standalone, "audit", "list").stdout.splitlines()]
+        entries: list[dict[str, Any]] = listed(standalone, "audit", "list")
         return entries if len(entries) >= number else None
 
     return until(look, f"{number} events to be in the audit log", PATIENCE_SECONDS) or []

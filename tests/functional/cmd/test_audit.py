@@ -1,6 +1,5 @@
 """`snapmanage-manage audit`: list and verify the audit log."""
 
-import json
 import re
 import sqlite3
 from contextlib import closing
@@ -12,6 +11,7 @@ from tests.functional.cmd.programs import (
     Standalone,
     audit_entries,
     await_settled,
+    listed,
     manage,
     manage_snapshot,
     refusal,
@@ -42,13 +42,17 @@ def test_audit_log_is_listed_and_verified(standalone: Standalone) -> None:
     await_settled(client, second)
 
     entries = audit_entries(standalone, 4)
-    of_first = manage(standalone, "audit", "list", "--snapshot", first).stdout.splitlines()
-    newest = manage(standalone, "audit", "list", "--limit", "1").stdout.splitlines()
+    of_first = listed(standalone, "audit", "list", "--snapshot", first)
+    newest = listed(standalone, "audit", "list", "--limit", "1")
+    lines = manage(standalone, "audit", "list").stdout.splitlines()
 
     assert [entry["number"] for entry in entries] == [1, 2, 3, 4]
     assert {entry["snapshot_id"] for entry in entries} == {first, second}
-    assert [json.loads(line)["event_type"] for line in of_first] == ["snapshot.manage.start", "snapshot.manage.end"]
-    assert [json.loads(line)["number"] for line in newest] == [4]
+    assert [entry["event_type"] for entry in of_first] == ["snapshot.manage.start", "snapshot.manage.end"]
+    assert [entry["number"] for entry in newest] == [4]
+    assert [(line.split()[0], line.split()[2]) for line in lines] == [
+        (str(entry["number"]), entry["snapshot_id"]) for entry in entries
+    ]
     assert re.fullmatch(r"4 rows, head 4:[0-9a-f]{64}\n", manage(standalone, "audit", "verify").stdout)
 
 

@@ -20,6 +20,7 @@ from tests.functional.cmd.programs import (
     Standalone,
     audit_entries,
     await_settled,
+    listed,
     manage,
     manage_snapshot,
     register_volume,
@@ -86,16 +87,16 @@ def test_commands_escape_the_texts_of_rows(standalone: Standalone) -> None:
     standalone.end()
     write_hostile_rows(standalone.folder / "snapmanage.db")
 
-    listed = manage(standalone, "quarantine", "list").stdout
+    waiting = manage(standalone, "quarantine", "list").stdout
     shown = manage(standalone, "quarantine", "show", examples.SNAPSHOT_ID).stdout
     stuck = manage(standalone, "stuck", "--older-than", "0").stdout
     known = manage(standalone, "service", "list").stdout
 
-    assert f"{ESCAPED}  1 bytes  {ESCAPED}\n" in listed
+    assert f"{ESCAPED}  1 bytes  {ESCAPED}\n" in waiting
     assert json.loads(shown)["reason"] == HOSTILE
     assert f"the next is at 2100-01-01T00:00:00+00:00: {ESCAPED}; " in stuck
     assert f"disabled: {ESCAPED}\n" in known
-    for text in (listed, shown, stuck, known):
+    for text in (waiting, shown, stuck, known):
         printed_lines(text)
 
 
@@ -123,10 +124,12 @@ def test_audit_list_prints_every_event_on_one_printable_line(standalone: Standal
             "UPDATE audit SET event_type = ?, content = json_set(content, '$.name', ?)", (HOSTILE, HOSTILE)
         )
 
-    listed = manage(standalone, "audit", "list").stdout
+    in_json = manage(standalone, "audit", "list", "-f", "json").stdout
+    lines = printed_lines(manage(standalone, "audit", "list").stdout)
 
-    entries = [json.loads(line) for line in printed_lines(listed) if line]
+    entries = json.loads("".join(printed_lines(in_json)))
     assert [(entry["event_type"], entry["name"]) for entry in entries] == [(HOSTILE, HOSTILE)] * 2
+    assert [ESCAPED in line for line in lines] == [True, True, False]
 
 
 def test_audit_list_shows_its_own_number_and_type_whatever_the_payload_says(standalone: Standalone) -> None:
@@ -136,9 +139,9 @@ def test_audit_list_shows_its_own_number_and_type_whatever_the_payload_says(stan
     with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as database, database:
         database.execute("UPDATE audit SET content = json_set(content, '$.number', 9, '$.event_type', 'forged')")
 
-    listed = [json.loads(line) for line in manage(standalone, "audit", "list").stdout.splitlines()]
+    entries = listed(standalone, "audit", "list")
 
-    assert [(each["number"], each["event_type"]) for each in listed] == [
+    assert [(each["number"], each["event_type"]) for each in entries] == [
         (1, "snapshot.manage.start"),
         (2, "snapshot.manage.end"),
     ]

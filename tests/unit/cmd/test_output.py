@@ -30,7 +30,6 @@ PRINTERS: dict[str, Callable[[str], None]] = {
     "line": output.line,
     "table": lambda text: output.table([(text, 1, text)]),
     "lines": lambda text: output.lines([text]),
-    "json_lines": lambda text: output.json_lines([{text: text}]),
     "note": output.note,
     "error": output.error,
     "warning": output.warning,
@@ -94,7 +93,7 @@ def test_character_that_the_terminal_lacks_is_escaped(streams: Streams) -> None:
     assert streams.printed_by(lambda: output.line("\N{EURO SIGN} é"), "latin-1") == "\\u20ac é\n"
 
 
-@pytest.mark.parametrize("printer", ["lines(['x'] * 10**5)", "table([('x', 1)] * 10**5)", "json_lines([1] * 10**5)"])
+@pytest.mark.parametrize("printer", ["lines(['x'] * 10**5)", "table([('x', 1)] * 10**5)"])
 def test_reader_that_closes_its_pipe_ends_the_output(printer: str) -> None:
     program = f"from snapmanage.cmd.process import output; output.{printer}"
 
