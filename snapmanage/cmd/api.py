@@ -14,7 +14,7 @@ from snapmanage.api.serving.parser import LargeBodies
 from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback, shared_port
 from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.cmd.process import running, workers
-from snapmanage.cmd.wiring import configuration, middleware
+from snapmanage.cmd.wiring import configuration, middleware, unserved
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.store.engine.database import connections
 
@@ -23,6 +23,7 @@ def application() -> Any:
     """Return the application for a WSGI server, and start its relay."""
     crash.arm(os.environ)
     conf = configuration.load_for_wsgi()
+    unserved.warn(conf, serves=False)
     parts = assemble_for_deployment(conf)
     assembled = assemble(conf, parts)
     parts.start()
@@ -35,6 +36,7 @@ def main() -> None:
     host, port = parse_listen(conf.api.listen)
     if conf.api.auth_strategy == "noauth" and not conf.api.noauth_anywhere:
         require_loopback(host, "snapmanage-api with auth_strategy noauth")
+    unserved.warn(conf, serves=False)
     if conf.api.workers == 1:
         return _serve(conf, HttpServer(host, port, conf.api.threads))
     open_database(conf).close()  # a bad database must stop this process, not each worker again and again

@@ -5,7 +5,7 @@ import sys
 from oslo_config import cfg
 
 from snapmanage.cmd.process import running, workers
-from snapmanage.cmd.wiring import broker, configuration, upstream
+from snapmanage.cmd.wiring import broker, configuration, unserved, upstream
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.volume.server import VolumeServer
 
@@ -32,6 +32,7 @@ def main() -> None:
         open_database(conf).close()  # a bad database must stop this process, not each worker again and again
         upstream.make_client(conf)
     broker.require_lossless(conf, lambda names: broker.server_keys(conf, names))
+    unserved.warn(conf, serves=True)
     workers.run(conf.operations.workers, lambda: _serve(conf), conf.operations.graceful_shutdown_timeout)
 
 

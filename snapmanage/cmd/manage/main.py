@@ -10,6 +10,7 @@ from snapmanage.cmd.manage import (
     audit,
     broker,
     db,
+    hosts,
     purge,
     quarantine,
     quotas,
@@ -21,7 +22,7 @@ from snapmanage.cmd.manage import (
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import configuration
 
-MODULES = (db, audit, services, quarantine, stuck, reconciliation, broker, quotas, purge, upstream)
+MODULES = (db, audit, services, quarantine, stuck, reconciliation, broker, quotas, purge, upstream, hosts)
 
 
 @running.program

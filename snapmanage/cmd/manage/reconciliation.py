@@ -9,11 +9,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import errors
 from snapmanage.cmd.process import output
-from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.cmd.wiring import configuration, parts, unserved
 from snapmanage.core.maintenance.reconciliation import Difference
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.application import Application, OutboxWriter
-from snapmanage.manage.maintenance import reconciliation
+from snapmanage.manage.maintenance import hosts, reconciliation
 
 LOG = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ REPLACED  the snapshot is nowhere on the backend, and another object has its nam
 TWICE     two records manage one object, of this server or of another server on the same storage
 UNOWNED   an object has the managed name of a record that does not manage it
 UNSIZED   the backend did not know the snapshot's size when it was managed, and knows it now
+UNSERVED  a host has records, is not one of the compared backends, and no server serves it
 
 A snapshot that exists under its name but is not listed any more agrees with its record. This happens, for
 example, when its volume was removed.
@@ -65,7 +66,16 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
     with parts.opened_database(conf) as db:
         app = Application(db, OutboxWriter(), configuration.rules(conf))
         backends = configuration.backends(conf).items()
-        return max(_compare(app, server, driver, fix) for server, (_, driver, _) in backends)
+        worst = max(_compare(app, server, driver, fix) for server, (_, driver, _) in backends)
+        return max(worst, _print_unserved(conf, app))
+
+
+def _print_unserved(conf: cfg.ConfigOpts, app: Application) -> int:
+    """Print the hosts with records that no server serves, besides the backends that are compared here."""
+    found = hosts.unserved(app, unserved.own_servers(conf))
+    for each in found:
+        output.line(f"UNSERVED: {unserved.text(conf, each)}")
+    return FOUND if found else 0
 
 
 def _compare(app: Application, server: str, driver: Driver, fix: bool) -> int:

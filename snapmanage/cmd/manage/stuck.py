@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage.cmd.process import arguments, output
-from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.cmd.wiring import configuration, parts, unserved
 from snapmanage.core.maintenance.stuck import explain_report
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.maintenance import stuck
@@ -18,7 +18,7 @@ def add_commands(commands: Any) -> None:
     """Add `stuck` to the parser."""
     parser = commands.add_parser(
         "stuck",
-        help="print stuck operations and unreported outcomes with the reason, and count stuck messages; "
+        help="print stuck operations, unreported outcomes and hosts that are not served, and count stuck messages; "
         f"exit code {FOUND} if any",
     )
     parser.add_argument(
@@ -43,9 +43,11 @@ def _stuck(conf: cfg.ConfigOpts) -> int:
             f"Snapshot {report.snapshot_id} is not reported as {report.status} to the upstream API since "
             f"{report.created_at.isoformat()}: {explain_report(report, bool(conf.upstream.endpoint))}"
         )
+    for host in found.unserved:
+        output.line(unserved.text(conf, host, serves=False))
     if found.undelivered:
         output.line(
             f"{found.undelivered} messages have been in the outbox for longer than {conf.command.older_than:g} "
             "seconds; check that the broker and the relays are up"
         )
-    return FOUND if found.operations or found.undelivered or found.unreported else 0
+    return FOUND if found.operations or found.undelivered or found.unreported or found.unserved else 0
