@@ -20,8 +20,9 @@ from snapmanage.core.audit.chain import Entry, Head, LogState
 from snapmanage.core.audit.checkpoint import Checkpoint, generations_digest
 from snapmanage.core.audit.comparison import contradictions, differing
 from snapmanage.core.audit.completeness import Finding, History, Kind
+from snapmanage.core.maintenance.hosts import PastMove
 from snapmanage.core.records import Snapshot
-from snapmanage.store import quarantine, records
+from snapmanage.store import hosts, quarantine, records
 from snapmanage.store.audit import histories, log
 from snapmanage.store.engine.database import Database
 
@@ -61,16 +62,17 @@ def required_state(conn: Connection, lock: bool = False) -> LogState:
 def opened(db: Database) -> Iterator["OpenLog"]:
     """Open the log for a verification, which sees all rows as they are at one moment."""
     with db.read(at_one_moment=True) as conn:
-        yield OpenLog(conn, log.state(conn), db.clock(conn))
+        yield OpenLog(conn, log.state(conn), db.clock(conn), hosts.moves(conn))
 
 
 @dataclass(frozen=True)
 class OpenLog:
-    """The audit log at one moment; `state` is None if its head is missing."""
+    """The audit log at one moment; `state` is None if its head is missing. `moves` explain hosts of old events."""
 
     conn: Connection
     state: LogState | None
     now: datetime
+    moves: Sequence[PastMove] = ()
 
     def findings(
         self, since: Head | None, in_flight: timedelta, checkpoint: Checkpoint | None = None
@@ -145,9 +147,16 @@ class OpenLog:
             if entry.number in unexplained:
                 previous[entry.number] = chain.previous_generation(entry.generation, payload)
             if entry.number in latest:
-                yield from _against_record(entry, payload, latest[entry.number])
+                yield from self._against_record(entry, payload, latest[entry.number])
         for history in page:
             yield from completeness.findings(history, previous)
+
+    def _against_record(self, entry: Entry, payload: Mapping[str, Any], history: History) -> Iterator[Finding]:
+        record = history.record
+        names = contradictions(record, entry.event_type, payload, self.moves) if record else []
+        if names:
+            text = f"row {entry.number} contradicts the record in {', '.join(names)}, so the row is forged"
+            yield Finding(Kind.FORGED, f"snapshot {history.snapshot_id}: {text}")
 
     def _contradicting(self) -> Iterator[Finding]:
         """Yield the quarantined messages that contradict an entry, until an operator deletes them."""
@@ -174,11 +183,11 @@ class OpenLog:
         record = records.get(self.conn, Snapshot, entry.snapshot_id, deleted=True)
         if record is None or record.generation != entry.generation:
             return f"{text}the database no longer shows which of the two is right"
-        if not contradictions(record, entry.event_type, entry.readable_payload):
+        if not contradictions(record, entry.event_type, entry.readable_payload, self.moves):
             return f"{text}the record agrees with {row}" + (
-                " and with the message" if not contradictions(record, event_type, received) else ""
+                " and with the message" if not contradictions(record, event_type, received, self.moves) else ""
             )
-        if not contradictions(record, event_type, received):
+        if not contradictions(record, event_type, received, self.moves):
             return f"{text}the record agrees with the message, so {row} is forged"
         return f"{text}the record agrees with neither"
 
@@ -197,13 +206,6 @@ def compare(conn: Connection, state: LogState, checkpoint: Checkpoint) -> Iterat
 
 def _difference(known: Head, digest: str) -> str | None:
     return None if digest == known.digest else f"row {known.number} has the digest {digest}, not {known.digest}"
-
-
-def _against_record(entry: Entry, payload: Mapping[str, Any], history: History) -> Iterator[Finding]:
-    names = contradictions(history.record, entry.event_type, payload) if history.record else []
-    if names:
-        text = f"row {entry.number} contradicts the record in {', '.join(names)}, so the row is forged"
-        yield Finding(Kind.FORGED, f"snapshot {history.snapshot_id}: {text}")
 
 
 def _event(body: bytes) -> tuple[str, dict[str, Any]]:

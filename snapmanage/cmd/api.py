@@ -15,7 +15,7 @@ from snapmanage.api.serving.server import HttpServer, shared_port
 from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.process.probes import Probes
-from snapmanage.cmd.wiring import configuration, middleware, probing, unknown_options
+from snapmanage.cmd.wiring import configuration, middleware, probing, unknown_options, unserved
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.core.values.listen import parse_listen, require_loopback
 from snapmanage.store.engine.database import connections
@@ -25,6 +25,7 @@ def application() -> Any:
     """Return the application for a WSGI server, and start its relay."""
     crash.arm(os.environ)
     conf = configuration.load_for_wsgi()
+    unserved.warn(conf, serves=False)
     parts = assemble_for_deployment(conf)
     assembled = assemble(conf, parts)
     parts.start()
@@ -38,6 +39,7 @@ def main() -> None:
     host, port = parse_listen(conf.api.listen)
     if conf.api.auth_strategy == "noauth" and not conf.api.noauth_anywhere:
         require_loopback(host, "snapmanage-api with auth_strategy noauth")
+    unserved.warn(conf, serves=False)
     count = conf.api.workers
     with probing.opened(conf, count) as make_probes:
         if count == 1:

@@ -7,7 +7,7 @@ from oslo_config import cfg
 
 from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.process.probes import Probes
-from snapmanage.cmd.wiring import broker, configuration, probing, unknown_options, upstream
+from snapmanage.cmd.wiring import broker, configuration, probing, unknown_options, unserved, upstream
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.pulse import Pulse
 from snapmanage.volume.server import VolumeServer
@@ -36,6 +36,7 @@ def main() -> None:
         open_database(conf).close()  # a bad database must stop this process, not each worker again and again
         upstream.make_client(conf)
     broker.require_lossless(conf, lambda names: broker.server_keys(conf, names))
+    unserved.warn(conf, serves=True)
     count = conf.operations.workers
     with probing.opened(conf, count) as make_probes:
         workers.run(count, lambda: _serve(conf, make_probes()), conf.operations.graceful_shutdown_timeout)

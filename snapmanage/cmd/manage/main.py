@@ -11,6 +11,7 @@ from snapmanage.cmd.manage import (
     broker,
     db,
     health,
+    hosts,
     purge,
     quarantine,
     quotas,
@@ -22,7 +23,20 @@ from snapmanage.cmd.manage import (
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import configuration
 
-MODULES = (db, audit, services, quarantine, stuck, reconciliation, broker, quotas, purge, upstream, health)
+MODULES = (
+    db,
+    audit,
+    services,
+    quarantine,
+    stuck,
+    reconciliation,
+    broker,
+    quotas,
+    purge,
+    upstream,
+    health,
+    hosts,
+)
 
 
 @running.program

@@ -11,11 +11,11 @@ from snapmanage import errors
 from snapmanage.cmd.manage import formats
 from snapmanage.cmd.manage.formats import Report
 from snapmanage.cmd.process import output
-from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.cmd.wiring import configuration, parts, unserved
 from snapmanage.core.maintenance.reconciliation import Difference
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.application import Application, OutboxWriter
-from snapmanage.manage.maintenance import reconciliation
+from snapmanage.manage.maintenance import hosts, reconciliation
 
 LOG = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ REPLACED  the snapshot is nowhere on the backend, and another object has its nam
 TWICE     two records manage one object, of this server or of another server on the same storage
 UNOWNED   an object has the managed name of a record that does not manage it
 UNSIZED   the backend did not know the snapshot's size when it was managed, and knows it now
+UNSERVED  a host has records, is not one of the compared backends, and no server serves it
 
 A snapshot that exists under its name but is not listed any more agrees with its record. This happens, for
 example, when its volume was removed.
@@ -68,10 +69,19 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
     with parts.opened_database(conf) as db, formats.report(conf) as report:
         app = Application(db, OutboxWriter(), configuration.rules(conf))
         backends = configuration.backends(conf).items()
-        code = max(_compare(app, server, driver, fix, report) for server, (_, driver, _) in backends)
+        worst = max(_compare(app, server, driver, fix, report) for server, (_, driver, _) in backends)
+        code = max(worst, _add_unserved(conf, app, report))
     if not code:
         output.note(f"The records of {', '.join(server for server, _ in backends)} agree with their backends.")
     return code
+
+
+def _add_unserved(conf: cfg.ConfigOpts, app: Application, report: Report) -> int:
+    """Report the hosts with records that no server serves, besides the backends that are compared here."""
+    found = hosts.unserved(app, unserved.own_servers(conf))
+    for each in found:
+        report.add(f"UNSERVED: {unserved.text(conf, each)}", kind="UNSERVED", server=each.server)
+    return FOUND if found else 0
 
 
 def _compare(app: Application, server: str, driver: Driver, fix: bool, report: Report) -> int:

@@ -8,7 +8,7 @@ from oslo_config import cfg
 from snapmanage.cmd.manage import formats
 from snapmanage.cmd.manage.formats import Report
 from snapmanage.cmd.process import arguments, output
-from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.cmd.wiring import configuration, parts, unserved
 from snapmanage.core.maintenance.stuck import StuckOperation, explain_report
 from snapmanage.core.upstream import Report as UpstreamReport
 from snapmanage.manage.application import Application, OutboxWriter
@@ -21,7 +21,7 @@ def add_commands(commands: Any) -> None:
     """Add `stuck` to the parser."""
     parser = commands.add_parser(
         "stuck",
-        help="print stuck operations and unreported outcomes with the reason, and count stuck messages; "
+        help="print stuck operations, unreported outcomes and hosts that are not served, and count stuck messages; "
         f"exit code {FOUND} if any",
     )
     parser.add_argument(
@@ -46,6 +46,8 @@ def _stuck(conf: cfg.ConfigOpts) -> int:
             _add_operation(report, each)
         for unreported in found.unreported:
             _add_unreported(report, unreported, reports_are_sent)
+        for host in found.unserved:
+            report.add(unserved.text(conf, host, serves=False), kind="unserved", server=host.server)
         if found.undelivered:
             report.add(
                 f"{found.undelivered} messages have been in the outbox for longer than {older_than:g} seconds; check "
@@ -53,7 +55,7 @@ def _stuck(conf: cfg.ConfigOpts) -> int:
                 kind="messages",
                 count=found.undelivered,
             )
-    if found.operations or found.undelivered or found.unreported:
+    if found.operations or found.undelivered or found.unreported or found.unserved:
         return FOUND
     output.note(f"No operation, message or outcome has waited for {older_than:g} seconds.")
     return 0

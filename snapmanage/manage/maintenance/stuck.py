@@ -5,20 +5,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from snapmanage.core.maintenance import stuck
+from snapmanage.core.maintenance.hosts import UnservedHost
 from snapmanage.core.maintenance.stuck import StuckOperation
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.core.upstream import Report
 from snapmanage.manage.application import Application
+from snapmanage.manage.maintenance import hosts
 from snapmanage.store import outbox, records, services, upstream
 
 
 @dataclass(frozen=True)
 class Found:
-    """The operations that last too long, the number of undelivered messages, and the reports not taken upstream."""
+    """The operations that last too long, the number of undelivered messages, and the reports not taken upstream.
+
+    `unserved` are the hosts whose records can't be worked on.
+    """
 
     operations: Sequence[StuckOperation]
     undelivered: int
     unreported: Sequence[Report]
+    unserved: Sequence[UnservedHost] = ()
 
 
 def find(app: Application, older_than: timedelta) -> Found:
@@ -35,4 +41,5 @@ def find(app: Application, older_than: timedelta) -> Found:
         stuck.explain(each, now, older_than, casts_due_at.get(each.id), servers.get(each.location.server), down_after)
         for each in in_progress
     ]
-    return Found([operation for operation in explained if operation], undelivered, unreported)
+    found = [operation for operation in explained if operation]
+    return Found(found, undelivered, unreported, hosts.unserved(app))

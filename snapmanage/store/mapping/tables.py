@@ -154,6 +154,17 @@ services = Table(
     **_MARIADB,
 )
 
+# Moves of servers to other names; `core.maintenance.hosts.PastMove` explains them.
+host_moves = Table(
+    "host_moves",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("old_server", NAME, nullable=False),
+    Column("new_server", NAME, nullable=False),
+    Column("moved_at", UtcDateTime, nullable=False),
+    **_MARIADB,
+)
+
 # Concurrent requests of a project wait for its row; a limit is null if the default holds.
 quotas = Table(
     "quotas",
