@@ -112,8 +112,8 @@ def database(conf: cfg.ConfigOpts) -> Database:
         made = connect(conf.database.connection, conf.database.pool_size)
     except (ValueError, ArgumentError):  # its text may contain the password
         raise errors.ConfigurationError(
-            "[database] connection is not a valid database URL; expected "
-            "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME, with special characters of the password as %XX"
+            f"[database] connection is not a valid database URL; expected {_form_of_url(conf.database.connection)}, "
+            "with special characters of the password as %XX"
         ) from None
     except ImportError as error:
         raise errors.ConfigurationError(
@@ -121,6 +121,17 @@ def database(conf: cfg.ConfigOpts) -> Database:
         ) from error
     _warn_of_plain(url)
     return made
+
+
+def _form_of_url(text: str) -> str:
+    """Return the form of a valid URL: for one host, or for several hosts if the text lists them after the user."""
+    authority = text.partition("://")[2].partition("/")[0]
+    if "," in authority.rpartition("@")[2]:
+        return (
+            "postgresql+psycopg://USER:PASSWORD@/NAME?host=HOST1:PORT&host=HOST2:PORT&target_session_attrs=read-write "
+            "for several hosts, which only PostgreSQL may have"
+        )
+    return "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
 from snapmanage.store.engine import mariadb, postgresql, surroundings, time_limits, tls
-from snapmanage.store.engine.failures import deadlocked, shorten
+from snapmanage.store.engine.failures import leave_refusing_servers, repeatable, shorten
 
 T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
@@ -26,16 +26,14 @@ RETRY_SECONDS = 20.0
 PING_AFTER_SECONDS = 1.0
 _IDLE_SINCE = "snapmanage_idle_since"
 # A process that is frozen within a transaction keeps its locks, and other workers can't take over the locked records.
-# Our transactions are never idle that long. (MySQL has no such variable, and reads MariaDB's part as a comment.)
+# Our transactions are never idle that long.
 IDLE_SECONDS = 10
-_END_IDLE_MARIADB = "SET @snapmanage = 1 /*M!100300 , SESSION idle_transaction_timeout = {} */"
 # In seconds, but tcp_user_timeout in milliseconds. A database host that vanishes must not hang a thread for hours.
 # The read timeout is longer than the wait for a row's lock (50 s by default). The URL can set other values.
 _MARIADB_DEADLINES = {
     "connect_timeout": 10,
     "read_timeout": 120,
     "write_timeout": 60,
-    "init_command": _END_IDLE_MARIADB.format(IDLE_SECONDS),
 }
 _DEADLINES: dict[str, dict[str, Any]] = {
     "mysql": _MARIADB_DEADLINES,
@@ -74,8 +72,8 @@ def database_clock(conn: Connection) -> datetime:
 class Database:
     """An engine with its clock.
 
-    `write` calls the work with a connection and the time, in one transaction, and calls it again if the
-    database soon broke a deadlock. The work may therefore only read and write rows.
+    `write` calls the work with a connection and the time, in one transaction. It calls the work again if the database
+    soon broke a deadlock, or if the server refused to write. The work may therefore only read and write rows.
     """
 
     def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
@@ -94,7 +92,7 @@ class Database:
                 with self._one_writer, self._begin(lock_seconds) as conn:
                     return work(conn, self.clock(conn))
             except DBAPIError as error:
-                if not (tries_left and deadlocked(error)) or time.monotonic() > latest:
+                if not (tries_left and repeatable(error)) or time.monotonic() > latest:
                     raise
             time.sleep(0.01 * (DEADLOCK_TRIES - tries_left))
         raise AssertionError("unreachable")
@@ -174,8 +172,9 @@ def _server_engine(url: sa.URL, pool_size: int) -> Engine:
     if url.get_backend_name() == "postgresql":
         engine = postgresql.create_engine(url, given, IDLE_SECONDS, **options)
     else:
-        engine = mariadb.create_engine(url, given, **options)
+        engine = mariadb.create_engine(url, given, IDLE_SECONDS, **options)
     shorten(engine)
+    leave_refusing_servers(engine)
     event.listen(engine, "checkin", _note_idle)
     event.listen(engine, "checkout", partial(_ping_idle, engine))
     return engine

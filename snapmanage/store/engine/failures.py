@@ -21,6 +21,8 @@ _DEADLOCKS = {
     1020,  # MariaDB: record has changed since last read
 }
 _DEADLOCK_STATES = {"40001", "40P01", "55P03"}
+# MariaDB: the node is not part of its Galera cluster's majority, the server is read-only (as a replica or otherwise).
+_REFUSING_CODES = {1047, 1290, 1836}
 # PostgreSQL refuses writes: it became a standby, or an operator made it read-only because its disk is full.
 _READ_ONLY_STATE = "25006"
 
@@ -49,6 +51,20 @@ def deadlocked(error: DBAPIError) -> bool:
     """Return whether the database rolled this transaction back to break a deadlock."""
     state, code, _ = _reported(error)
     return state in _DEADLOCK_STATES or code in _DEADLOCKS or "database is locked" in str(error.orig)
+
+
+def refuses_work(error: DBAPIError) -> bool:
+    """Return whether this server can't write at present, and another server of its cluster may."""
+    state, code, _ = _reported(error)
+    return state == _READ_ONLY_STATE or code in _REFUSING_CODES
+
+
+def repeatable(error: DBAPIError) -> bool:
+    """Return whether the transaction is surely not committed, and a repetition may succeed at once.
+
+    The outcome of a commit that a server refused is unknown; its error has no statement.
+    """
+    return deadlocked(error) or (refuses_work(error) and error.statement is not None)
 
 
 def rolled_back(error: Exception) -> bool:
@@ -94,6 +110,16 @@ def shorten(engine: Engine) -> None:
     A whole statement can have the length of a request, and the later lines of a database's own text repeat values.
     """
     event.listen(engine, "handle_error", _shorten)
+
+
+def leave_refusing_servers(engine: Engine) -> None:
+    """Close an engine's connections once a server refuses to write: new ones may lead to another server."""
+    event.listen(engine, "handle_error", _close_if_refused)
+
+
+def _close_if_refused(context: ExceptionContext) -> None:
+    if isinstance(context.sqlalchemy_exception, DBAPIError) and refuses_work(context.sqlalchemy_exception):
+        context.is_disconnect = True
 
 
 def _shorten(context: ExceptionContext) -> None:

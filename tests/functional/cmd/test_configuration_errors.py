@@ -55,6 +55,15 @@ def test_invalid_database_url_is_refused_without_showing_its_password(tmp_path: 
     assert "s3cret" not in why
 
 
+def test_list_of_hosts_in_a_database_url_is_refused_with_the_form_that_works(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://u:s3cret@db1:5432,db2:5432/x"
+
+    why = refusal(run("snapmanage-manage", "--config-file", configuration(tmp_path, url), "db", "sync"))
+
+    assert "@/NAME?host=HOST1:PORT&host=HOST2:PORT&target_session_attrs=read-write" in why
+    assert "s3cret" not in why
+
+
 @pytest.mark.parametrize("url", ["rabbit://u:s3cret@host:x/", "rabbit://u:s3cret@[::1/", "s3cret"])
 def test_invalid_broker_url_is_refused_without_showing_its_password(tmp_path: Path, url: str) -> None:
     file = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")

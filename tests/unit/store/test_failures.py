@@ -27,6 +27,9 @@ AWAY = {
     "MariaDB ended the connection": Coded(2013),
     "MariaDB is a replica": Coded(1290),
     "a node of Galera is not ready": Coded(1047),
+    "a node of Galera chose another transaction": Coded(1213),
+    "a transaction waited too long for a lock": Coded(1205),
+    "a node of Galera left its cluster during a commit": Coded(1180),
     "MariaDB's disk is full": Coded(1021),
     "MariaDB is a replica, by PyMySQL 1.2": Coded(1290, "HY000"),
     "MariaDB's disk is full, by PyMySQL 1.2": Coded(1021, "HY000"),
@@ -91,3 +94,13 @@ def test_quicker_transaction_is_a_reason_to_retry_and_no_outage() -> None:
 def test_other_errors_are_no_outage() -> None:
     assert not failures.away(ValueError("odd"))
     assert not failures.passes(ValueError("odd"))
+
+
+@pytest.mark.parametrize("original", [Coded(1047), Coded(1213), Coded(1205), Coded(1290), Coded(sqlstate="25006")])
+def test_transaction_that_was_refused_before_its_commit_is_repeated(original: Exception) -> None:
+    assert failures.repeatable(raised(original))
+
+
+@pytest.mark.parametrize("original", [Coded(1047), Coded(1180), Coded(2013)])
+def test_transaction_is_not_repeated_at_once_if_its_commit_may_have_succeeded(original: Exception) -> None:
+    assert not failures.repeatable(raised(original, statement=None))
