@@ -7,7 +7,7 @@ from alembic import op
 
 from snapmanage.store.mapping.types import ID, NAME, UtcDateTime
 
-revision = "0017"
+revision = "0015"
 down_revision = "0014"
 branch_labels = None
 depends_on = None

@@ -6,8 +6,8 @@ MariaDB commits each change of a table: after a crash in between, the migration 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0019"
-down_revision = "0014"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
