@@ -25,8 +25,8 @@ def application() -> Any:
     """Return the application for a WSGI server, and start its relay."""
     crash.arm(os.environ)
     conf = configuration.load_for_wsgi()
-    unserved.warn(conf, serves=False)
     parts = assemble_for_deployment(conf)
+    unserved.warn(conf, serves=False)
     assembled = assemble(conf, parts)
     parts.start()
     return assembled

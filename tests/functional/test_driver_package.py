@@ -140,7 +140,8 @@ def test_operator_configures_the_installed_driver_by_its_name(installation: Inst
 
     ended = managed(installation, "reconcile")
 
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    agreement = "The records of storage-1@fast agree with their backends.\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", agreement)
 
 
 def test_wrong_option_of_the_installed_driver_is_refused_by_name(installation: Installation) -> None:

@@ -76,7 +76,7 @@ class UnservedHost:
 def moved(record: R, server: str) -> R:
     """Return a record on another server, which owns its reference and its object there.
 
-    A key that contains the id of the storage stays. A worker of the old server loses its claim; the lease goes on, in
+    A key that contains the id of the storage stays. A worker of the old server loses its claim; the lease continues, in
     case the worker still has a call to the driver under way.
     """
     old, new = record.location.server, Location.parse(server)

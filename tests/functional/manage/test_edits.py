@@ -118,7 +118,7 @@ def test_pairs_that_clients_add_at_once_add_up(app: Application, snapshot_id: st
 def test_clients_that_add_pairs_at_once_do_not_exceed_the_limit(
     app: Application, snapshot_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)  # they wait for the row, without a deadlock
+    monkeypatch.setattr(transactions, "repeatable", lambda error: False)  # they wait for the row, without a deadlock
     filled = {f"{number}": "v" for number in range(MOST_PAIRS - 3)}
     edits.edit(app, Snapshot, snapshot_id, PROJECT, Edit(metadata=filled))
 

@@ -74,7 +74,7 @@ def test_twenty_requests_at_once_get_the_same_snapshot_and_it_is_cast_once(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Requests queue, so that no transaction is retried.
-    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)
+    monkeypatch.setattr(transactions, "repeatable", lambda error: False)
     nudged: list[Message] = []
     nudging = replace(app, outbox_writer=OutboxWriter(nudged.extend))
 

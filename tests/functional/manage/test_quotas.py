@@ -55,7 +55,7 @@ def test_two_hundred_requests_at_once_get_no_more_than_the_limit(
     app: Application, limit: Limits, fits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Requests queue, so that no transaction is retried.
-    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)
+    monkeypatch.setattr(transactions, "repeatable", lambda error: False)
     limited = with_default_limits(app, limit.snapshots, limit.gigabytes)
     together = threading.Barrier(THREADS, timeout=20)
 

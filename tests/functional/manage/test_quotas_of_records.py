@@ -52,7 +52,7 @@ def fail(db: Database, record: Record) -> None:
 def test_volumes_that_are_registered_at_once_get_no_more_than_the_limit(
     app: Application, limit: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)
+    monkeypatch.setattr(transactions, "repeatable", lambda error: False)
     limited = with_limits(app, limit)
     together = threading.Barrier(THREADS, timeout=20)
 

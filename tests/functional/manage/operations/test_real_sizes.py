@@ -199,7 +199,7 @@ def test_projects_of_one_batch_have_quotas_of_their_own(bench: Bench) -> None:
 @ON_SERVERS
 def test_batches_that_resolve_at_once_stay_within_the_quotas(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # Resolutions and requests wait for each other, so that no transaction is retried.
-    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)
+    monkeypatch.setattr(transactions, "repeatable", lambda error: False)
     limit(bench, gigabytes=20)
     batches = 8
     sources = [[f"{number}-{part}" for part in range(4)] for number in range(batches)]
