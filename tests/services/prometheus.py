@@ -79,7 +79,7 @@ class Prometheus(Service):
 
     def _configuration(self) -> str:
         targets = "".join(f"          - {each}\n" for each in self.others)
-        text, _, _ = SAMPLE.read_text().partition("          - 127.0.0.1:9802")
+        text = SAMPLE.read_text()
         for documented, actual in {"15s": "500ms", "127.0.0.1:9801": self.exporter}.items():
             assert documented in text
             text = text.replace(documented, actual)

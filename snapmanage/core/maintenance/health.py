@@ -188,7 +188,7 @@ def _servers(facts: Facts) -> Check:
         )
         remedy = (
             "start snapmanage-volume on their hosts, and read its log; for a server that will not return, see "
-            "docs/how-to/repair.md"
+            "docs/how-to/move-a-host.md"
         )
         return Check(name, State.FAILED, f"{len(down)} of {len(facts.services)} are down: {shown}", remedy)
     if disabled:
