@@ -112,6 +112,20 @@ def test_process_whose_threads_hang_is_neither_live_nor_ready(processes: Process
     processes.await_failed(main)
 
 
+def test_supervisor_answers_for_its_workers(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with processes.deployment.configuration.open("a") as file:
+        file.write("\n[api]\nworkers = 2\n")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    supervisor = processes.start("api")
+    processes.await_failed("api")
+    assert "[+]workers ok" in processes.ask("api", "readyz").text
+
+    assert supervisor.stop() == 0
+    assert not list(tmp_path.glob("snapmanage-probes-*"))
+
+
 def test_backend_that_does_not_answer_is_named(processes: Processes) -> None:
     (processes.deployment.folder / "pool").rmdir()
 

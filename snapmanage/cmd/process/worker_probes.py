@@ -34,14 +34,18 @@ class WorkerProbes:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._folder = Path(tempfile.mkdtemp(prefix="snapmanage-probes-"))
+        self._folder = tempfile.mkdtemp(prefix="snapmanage-probes-")
+        # The path of a UNIX socket has at most 107 bytes, and TMPDIR may have more. Workers inherit the descriptor.
+        self._descriptor = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
+        self._sockets = Path(f"/proc/self/fd/{self._descriptor}")
 
     def close(self) -> None:
+        os.close(self._descriptor)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def listen(self, probes: Probes) -> None:
         """Answer for this worker, in threads that end with it."""
-        path = self._folder / f"{os.getpid()}{_SUFFIX}"
+        path = self._sockets / f"{os.getpid()}{_SUFFIX}"
         path.unlink(missing_ok=True)  # of a dead process with the same number
         server = _Server(path, {LIVE: probes.live, READY: probes.ready})
         threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
@@ -60,7 +64,7 @@ class WorkerProbes:
 
     def _ask(self, probe: str) -> list[list[Check]]:
         """Return the answers of all workers, asked at the same time; a worker that has died has none."""
-        paths = list(self._folder.glob(f"*{_SUFFIX}"))
+        paths = list(self._sockets.glob(f"*{_SUFFIX}"))
         with ThreadPoolExecutor(max(1, len(paths)), "ask") as pool:
             answers = list(pool.map(partial(_ask, probe), paths))
         return [answer for answer in answers if answer is not None]

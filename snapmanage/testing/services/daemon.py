@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from tempfile import TemporaryFile
 from snapmanage.testing.services import warm
 
 COMMAND_SECONDS = 60
+# A process that prints no line for so long never becomes ready.
+READY_SECONDS = 120
 
 
 class Daemon:
@@ -72,8 +75,14 @@ class Daemon:
         return self.await_ready()
 
     def await_ready(self) -> str:
-        """Wait for the ready line of a launched process, and return it."""
-        line = self.next_line()
+        """Wait for the ready line of a launched process, and return it; kill the process after `READY_SECONDS`."""
+        assert self._process is not None
+        too_late = threading.Timer(READY_SECONDS, self._process.kill)
+        too_late.start()
+        try:
+            line = self.next_line()
+        finally:
+            too_late.cancel()
         assert line.startswith("ready"), f"{self.name} printed {line!r}, and this log:\n{self.log.read_text()[-3000:]}"
         return line
 

@@ -1,8 +1,11 @@
 """The probes of a process, and of several processes that one supervises."""
 
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +99,21 @@ def test_supervisor_answers_with_the_checks_of_its_worker(workers: WorkerProbes)
 
     assert failed(workers.ready()) == [Check("broker", f"worker process {os.getpid()}: away")]
     assert workers.live() == [Check("threads")]
+
+
+def test_worker_answers_in_a_folder_whose_path_is_too_long_for_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    with closing(WorkerProbes(1)) as workers:
+        workers.listen(serving(Check("broker")))
+
+        assert failed(workers.ready()) == []
+
+    assert not list(folder.iterdir())
 
 
 def test_supervisor_is_not_ready_before_each_worker_answers(workers: WorkerProbes) -> None:
