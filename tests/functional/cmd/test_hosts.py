@@ -6,7 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.functional.cmd.programs import HOST, VOLUME, Standalone, manage, manage_snapshot, refusal
+import pytest
+
+from tests.functional.cmd.programs import HOST, VOLUME, Standalone, manage, manage_snapshot, refusal, run
 
 NEW = "renamed@files"
 
@@ -80,6 +82,18 @@ def test_records_of_a_backend_that_is_not_enabled_any_more_are_named_with_the_re
 
     assert ended.returncode == 2
     assert "backend files is not in [DEFAULT] enabled_backends here" in ended.stdout
+
+
+@pytest.mark.parametrize("program", ["snapmanage-volume", "snapmanage-api"])
+def test_process_warns_at_its_start_of_records_that_no_server_serves(standalone: Standalone, program: str) -> None:
+    stopped_with_a_snapshot(standalone)
+
+    ended = run(program, "--config-file", standalone.folder / "snapmanage.conf")
+
+    assert "use rabbit://" in ended.stderr  # the standalone's bus reaches no other process
+    log = (standalone.folder / "snapmanage.log").read_text()
+    assert f"1 volumes and 1 snapshots are on {HOST}" in log
+    assert f"`snapmanage-manage host move {HOST} HOST@BACKEND`" in log
 
 
 def another_folder(standalone: Standalone) -> Path:
