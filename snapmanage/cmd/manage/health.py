@@ -9,7 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import errors
 from snapmanage.cmd.manage import formats
 from snapmanage.cmd.wiring import broker, configuration, parts
-from snapmanage.core.maintenance.health import Check, Facts, State, checks, database_is_away
+from snapmanage.core.maintenance import checks
+from snapmanage.core.maintenance.checks import Check, State
+from snapmanage.core.maintenance.health import Facts
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.maintenance import health
 
@@ -50,9 +52,9 @@ def _checks(conf: cfg.ConfigOpts) -> Iterator[Check]:
         with parts.opened_database(conf) as db:
             facts, _ = health.read(Application(db, OutboxWriter(), configuration.rules(conf)))
     except (SQLAlchemyError, errors.SnapmanageError) as error:
-        yield database_is_away(str(error).partition("\n")[0])
+        yield checks.database_is_away(str(error).partition("\n")[0])
     else:
         yield Check("database", State.OK, "it answers, and its schema is current")
-        yield from checks(facts)
+        yield from checks.of_facts(facts)
     # Queues of servers that are down have no consumers; the servers are reported already.
     yield from broker.health(conf, [each.server for each in facts.services if facts.is_up(each)] if facts else [])

@@ -13,7 +13,8 @@ from snapmanage.bus.rabbit import inspection, policies
 from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.policies import Finding
 from snapmanage.cmd.wiring import broker_connection, configuration, management, parts
-from snapmanage.core.maintenance.health import Check, State, broker_checks, broker_is_away
+from snapmanage.core.maintenance import checks
+from snapmanage.core.maintenance.checks import Check, State
 
 LOG = logging.getLogger(__name__)
 
@@ -84,5 +85,5 @@ def health(conf: cfg.ConfigOpts, servers: Sequence[str]) -> list[Check]:
             queues = inspection.inspect(connection, map(topology.name, keys))
             dead_letters = inspection.inspect(connection, map(topology.dead_letter_name, keys))
     except (*BROKEN, errors.ConfigurationError) as error:
-        return [broker_is_away(str(error))]
-    return broker_checks(queues, [each for each in dead_letters if each.messages is not None])
+        return [checks.broker_is_away(str(error))]
+    return checks.of_broker(queues, [each for each in dead_letters if each.messages is not None])

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from snapmanage.core.maintenance import health
-from snapmanage.core.maintenance.health import Amount, Audit, Check, Facts, QueueFacts, State, Waiting, Why
+from snapmanage.core.maintenance import checks, health
+from snapmanage.core.maintenance.checks import Check, State
+from snapmanage.core.maintenance.health import Amount, Audit, Facts, QueueFacts, Waiting, Why
 from snapmanage.core.outbox import Kind
 from snapmanage.core.records import Status
 from snapmanage.core.services import Service
@@ -21,12 +22,12 @@ LONG_AGO = NOW - timedelta(seconds=61)
 
 def check(name: str, **fields: Any) -> Check:
     """Return the check of this name for facts with other fields."""
-    (found,) = [each for each in health.checks(replace(FACTS, **fields)) if each.name == name]
+    (found,) = [each for each in checks.of_facts(replace(FACTS, **fields)) if each.name == name]
     return found
 
 
 def test_healthy_deployment_passes_every_check_without_a_remedy() -> None:
-    found = health.checks(FACTS)
+    found = checks.of_facts(FACTS)
 
     assert {each.state for each in found} == {State.OK}
     assert {each.remedy for each in found} == {None}
@@ -101,7 +102,7 @@ def test_late_operations_of_a_server_that_is_down_have_that_reason() -> None:
     ],
 )
 def test_queues_need_consumers(queues: list[QueueFacts], state: State, text: str) -> None:
-    broker, found = health.broker_checks(queues, [QueueFacts("dead-letters.a", 1, 1)])
+    broker, found = checks.of_broker(queues, [QueueFacts("dead-letters.a", 1, 1)])
 
     assert broker.state is State.OK
     assert found.state is state
