@@ -1,7 +1,9 @@
 """Renames on a btrfs: data, concurrent looks, and power failures."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from snapmanage import crash
 from snapmanage.core.backend import Binding
 from snapmanage.crash import Point
+from snapmanage.drivers.btrfs import reading
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.drivers.btrfs.view import Member
 from snapmanage.testing.services.storage.btrfs import Btrfs
 from tests.contract.btrfs.helpers import bind
 
@@ -54,6 +58,23 @@ def test_object_that_is_renamed_during_a_look_is_found_under_one_of_its_names(
             renaming.kill()
 
     assert [look for look in looks if len(look) != 1] == []
+
+
+def test_object_that_is_renamed_between_two_reads_has_one_name(
+    btrfs: Btrfs, driver: BtrfsDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    btrfs.add_snapshots("volume-1", "one")
+    read = reading.look_up
+
+    def read_during_a_rename(folder: str, file_system: str, names: Sequence[str]) -> tuple[dict[str, Member], set[str]]:
+        before, _ = read(folder, file_system, ["one"])
+        os.rename(btrfs.top / "one", btrfs.top / "other")
+        after, undecided = read(folder, file_system, ["other"])
+        return before | after, undecided
+
+    monkeypatch.setattr(reading, "look_up", read_during_a_rename)
+
+    assert list(driver.renamer().look("one", "other")) == ["other"]
 
 
 def test_next_worker_completes_a_rename_that_is_not_on_the_disk_yet(
