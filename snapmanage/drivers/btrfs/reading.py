@@ -20,7 +20,8 @@ def look_up(folder: str, file_system: str, names: Sequence[str]) -> tuple[dict[s
 def with_search(folder: str, file_system: str, found: Mapping[str, Member], names: Collection[str]) -> Read:
     """Return `found` with the results of a search for `names`, which needs none if there are no names.
 
-    A search that fails is the error of those names that are not in `found`, and of no others.
+    The search is later, so an object that it finds has no other name any more. A search that fails is the error of those
+    names that are not in `found`, and of no others.
     """
     if not names:
         return found
@@ -28,6 +29,7 @@ def with_search(folder: str, file_system: str, found: Mapping[str, Member], name
         searched = privsep.call(privileged.search_for, folder, file_system, sorted(names))
     except errors.SnapmanageError as failure:
         return {**dict.fromkeys(names, failure), **found}
-    rest = {name: each for name, each in found.items() if name not in names}
     members = [Member(*fields) for fields in searched]
+    later = {each.identity for each in members if each.identity}
+    rest = {name: each for name, each in found.items() if name not in names and each.identity not in later}
     return {**rest, **{each.name: each for each in members}}

@@ -1,6 +1,5 @@
 """The names of the subvolumes in a folder, which `snapmanage.drivers.renaming` changes."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -26,10 +25,7 @@ class FolderRenamer:
 
     def look(self, *names: str) -> dict[str, BackendSnapshot | errors.SnapmanageError]:
         found, undecided = reading.look_up(self.folder, self.file_system, names)
-        doubled = _doubled(found)
-        clear = {name: each for name, each in found.items() if name not in doubled}
-        unclear = undecided | doubled | self._lost(names, found)
-        seen = reading.with_search(self.folder, self.file_system, clear, unclear)
+        seen = reading.with_search(self.folder, self.file_system, found, undecided | self._lost(names, found))
         return {name: objects.snapshot(each) if isinstance(each, Member) else each for name, each in seen.items()}
 
     def _lost(self, names: Collection[str], found: Mapping[str, Member]) -> set[str]:
@@ -63,12 +59,6 @@ class FolderRenamer:
     def _sync(self, name: str) -> errors.SnapmanageError | None:
         crash.at(Point.RENAME_UNSYNCED)
         return try_one(privsep.call, privileged.sync_names, self.folder, self.file_system, name)
-
-
-def _doubled(found: Mapping[str, Member]) -> set[str]:
-    """Return the names of each object that has several: it was renamed between the reads of two names."""
-    times = Counter(each.identity for each in found.values())
-    return {name for name, each in found.items() if times[each.identity] > 1}
 
 
 def _place(name: str) -> str:
