@@ -20,8 +20,8 @@ def look_up(folder: str, file_system: str, names: Sequence[str]) -> tuple[dict[s
 def with_search(folder: str, file_system: str, found: Mapping[str, Member], names: Collection[str]) -> Read:
     """Return `found` with the results of a search for `names`, which needs none if there are no names.
 
-    The search is later, so an object that it finds has no other name any more. A search that fails is the error of those
-    names that are not in `found`, and of no others.
+    The search is later, so an object that it finds has no other name any more. A search that fails is the error of
+    those names that are not in `found`, and of no others.
     """
     if not names:
         return found
